@@ -1,0 +1,253 @@
+package simulator
+
+// content generates the bodies of incidents. It is immutable: what it writes
+// is a function of it and its arguments.
+type content struct {
+	seed   uint64
+	tenant string
+	size   int
+}
+
+// Streams of random numbers that are independent of each other.
+const (
+	streamIncident = iota + 1
+	streamState
+	streamAlert
+	streamDevice
+	streamUser
+	streamFile
+)
+
+// golden spreads consecutive numbers over all 64 bits.
+const golden = 0x9e3779b97f4a7c15
+
+func (c *content) reseed(t *text, stream, of, revision uint64) {
+	t.rng.Seed(c.seed^stream*golden, (of+1)*golden^revision<<1)
+}
+
+// state is what changes with every update.
+func (c *content) state(rec *record) (status, assigned string) {
+	if rec.redirect >= 0 {
+		return "Redirected", ""
+	}
+	var t text
+	c.reseed(&t, streamState, uint64(rec.incident), uint64(rec.rev))
+	status = t.pick(statuses)
+	if t.below(2) == 0 {
+		assigned = t.pick(analysts)
+	}
+	return status, assigned
+}
+
+// equal says whether a text filter holds.
+func (c *content) equal(rec *record, e equality) bool {
+	status, assigned := c.state(rec)
+	if e.assigned {
+		return assigned == e.value
+	}
+	return status == e.value
+}
+
+// line appends an incident without whitespace between tokens.
+func (c *content) line(b []byte, rec *record, created ticks) []byte {
+	return c.render(b, rec, created, NoMalformation)
+}
+
+// render appends an incident, or what it is malformed to.
+func (c *content) render(b []byte, rec *record, created ticks, m Malformation) []byte {
+	if m == NotAnObject {
+		return append(b, `"the incident could not be rendered"`...)
+	}
+	start := len(b)
+	id := firstID + int64(rec.incident)
+	t := text{b: b}
+	status, assigned := c.state(rec)
+	c.reseed(&t, streamIncident, uint64(rec.incident), 0)
+	// The average is size; half of an alert more than is wanted gets written.
+	want := c.size/2 + t.below(c.size+1) - alertSize/2
+	k := &kinds[t.below(len(kinds))]
+	odd := oddities[t.below(len(oddities))]
+	bare := rec.redirect >= 0 || want < 500 || t.below(40) == 0
+
+	t.raw(`{`)
+	if m != WithoutID {
+		t.raw(`"incidentId":`)
+		t.number(id)
+		t.raw(`,`)
+	}
+	t.raw(`"incidentUri":"https://security.microsoft.com/incidents/`)
+	t.number(id)
+	t.raw(`?tid=`)
+	t.raw(c.tenant)
+	t.raw(`","redirectIncidentId":`)
+	if rec.redirect >= 0 {
+		t.number(firstID + int64(rec.redirect))
+	} else {
+		t.raw(`null`)
+	}
+	t.raw(`,"incidentName":"`)
+	t.raw(k.title)
+	t.raw(` on one endpoint","createdTime":`)
+	t.time(created)
+	if m != WithoutUpdated {
+		t.raw(`,"lastUpdateTime":`)
+		t.time(rec.updated)
+	}
+	t.raw(`,"assignedTo":`)
+	t.orNull(assigned)
+	c.triage(&t, rec, status, created)
+	t.raw(odd)
+	t.raw(`"activityCount":`)
+	t.number(int64(t.below(50)) + int64(rec.alerts))
+	t.raw(`,"alerts":[`)
+	first := true
+	alert := func(n uint64) {
+		if !first {
+			t.raw(`,`)
+		}
+		first = false
+		c.alert(&t, rec, created, n, start+want)
+	}
+	if !bare {
+		for n := uint64(0); n == 0 || len(t.b)-start < want; n++ {
+			alert(n)
+		}
+	}
+	if rec.redirect < 0 {
+		for n := range uint64(rec.merged) {
+			alert(1<<32 + n)
+		}
+	}
+	t.raw(`]`)
+	if missing := int(rec.pad) - (len(t.b) - start) - len(`,"attachment":""}`); missing > 0 {
+		t.raw(`,"attachment":"`)
+		for ; missing > len(filler); missing -= len(filler) {
+			t.raw(filler)
+		}
+		t.raw(filler[:missing])
+		t.raw(`"`)
+	}
+	t.raw(`}`)
+	return t.b
+}
+
+func (t *text) orNull(s string) {
+	if s == "" {
+		t.raw(`null`)
+		return
+	}
+	t.raw(`"`)
+	t.raw(s)
+	t.raw(`"`)
+}
+
+// triage writes what analysts have set.
+func (c *content) triage(t *text, rec *record, status string, created ticks) {
+	stable := t.rng
+	c.reseed(t, streamState, uint64(rec.incident), uint64(rec.rev)|1<<40)
+	classification, determination, severity := "Unknown", "NotAvailable", "UnSpecified"
+	if rec.redirect < 0 {
+		classification, determination, severity = t.pick(classifications), t.pick(determinations), t.pick(severities)
+	}
+	t.raw(`,"classification":"`)
+	t.raw(classification)
+	t.raw(`","determination":"`)
+	t.raw(determination)
+	t.raw(`","status":"`)
+	t.raw(status)
+	t.raw(`","severity":"`)
+	t.raw(severity)
+	t.raw(`","tags":`)
+	if rec.redirect >= 0 {
+		t.raw(`[]`)
+	} else {
+		t.raw(t.pick(tagSets))
+	}
+	t.raw(`,"comments":[`)
+	for n := range min(rec.rev, 4) {
+		if n > 0 {
+			t.raw(`,`)
+		}
+		t.raw(`{"comment":"reviewed, revision `)
+		t.number(int64(n))
+		t.raw(`","createdBy":"`)
+		t.raw(analysts[int(n+rec.incident)%len(analysts)])
+		t.raw(`","createdTime":`)
+		t.time(created + ticks(n+1)*((rec.updated-created)/5+1))
+		t.raw(`}`)
+	}
+	t.raw(`],`)
+	t.rng = stable
+}
+
+// alertSize is about how much there is of an alert apart from its entities.
+const alertSize = 1800
+
+// alert writes an alert with its device and entities, up to a length.
+func (c *content) alert(t *text, rec *record, created ticks, n uint64, until int) {
+	c.reseed(t, streamAlert, uint64(rec.incident), n)
+	k := &kinds[t.below(len(kinds))]
+	device, user := uint64(t.below(4096)), uint64(t.below(8192))
+	at := created + ticks(t.below(600))*second + ticks(t.below(int(second)))
+	provider := t.rng
+	t.raw(`{"alertId":"`)
+	t.raw(k.prefix)
+	t.hex(18)
+	t.raw(`_`)
+	t.hex(8)
+	t.raw(`","providerAlertId":"`)
+	t.rng = provider
+	t.hex(18)
+	t.raw(`_`)
+	t.hex(8)
+	t.raw(`","incidentId":`)
+	t.number(firstID + int64(rec.incident))
+	t.raw(`,"serviceSource":"`)
+	t.raw(k.source)
+	t.raw(`","creationTime":`)
+	t.time(at)
+	t.raw(`,"lastUpdatedTime":`)
+	// Alerts change later than their incident says.
+	t.time(rec.updated + ticks(rec.alerts)*37*second + ticks(t.below(30)))
+	t.raw(`,"resolvedTime":null,"firstActivity":`)
+	t.time(at - ticks(t.below(900))*second/10)
+	t.raw(`,"lastActivity":`)
+	t.time(at + ticks(t.below(900))*second/10)
+	t.raw(`,"title":"`)
+	t.raw(k.title)
+	t.raw(`","description":"`)
+	t.raw(k.description)
+	t.raw(`","category":"`)
+	t.raw(k.category)
+	t.raw(`","status":"`)
+	t.raw(alertStatuses[(t.below(3)+int(rec.alerts))%3])
+	t.raw(`","severity":"`)
+	t.raw(t.pick(severities))
+	t.raw(`","investigationId":`)
+	t.number(int64(t.below(9000)))
+	t.raw(`,"investigationState":"`)
+	t.raw(t.pick(investigations))
+	t.raw(`","classification":null,"determination":null,"detectionSource":"`)
+	t.raw(k.detector)
+	t.raw(`","detectorId":"`)
+	t.guid()
+	t.raw(`","assignedTo":null,"actorName":null,"threatFamilyName":null,"mitreTechniques":[`)
+	t.raw(k.techniques)
+	t.raw(`],"devices":[`)
+	c.device(t, device)
+	t.raw(`],"entities":[`)
+	file := uint64(t.below(2048))
+	for i := range 3 + t.below(8) {
+		if i > 0 {
+			if len(t.b) > until {
+				break
+			}
+			t.raw(`,`)
+		}
+		if t.below(6) == 0 { // the same file turns up again and again
+			file = uint64(t.below(2048))
+		}
+		c.entity(t, at, device, user, file)
+	}
+	t.raw(`]}`)
+}

@@ -1,0 +1,94 @@
+package simulator
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"time"
+)
+
+// token is what is known of a token that was issued.
+type token struct {
+	audience string
+	roles    []string
+	expires  ticks
+	revoked  bool
+}
+
+// mtpAlias is another name of the same resource application.
+const mtpAlias = "https://security.microsoft.com/mtp"
+
+// knownResources are other applications of the tenant, for which a token is
+// issued without complaint, and without a role that helps here.
+var knownResources = []string{
+	DefaultAudience,
+	mtpAlias,
+	"https://api.securitycenter.windows.com",
+	"https://api.securitycenter.microsoft.com",
+	"https://securitycenter.onmicrosoft.com/windowsatpservice",
+	"https://graph.microsoft.com",
+}
+
+// accepts says whether the incidents API takes tokens for a resource.
+func (s *Simulator) accepts(resource string) bool {
+	resource = strings.TrimSuffix(resource, "/")
+	return resource == strings.TrimSuffix(s.opts.Audience, "/") ||
+		resource == mtpAlias && s.opts.Audience == DefaultAudience
+}
+
+// RevokeTokens makes the API refuse every token that has been issued so far.
+func (s *Simulator) RevokeTokens() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tokens {
+		t.revoked = true
+	}
+}
+
+// issue makes a token for a resource: three parts like any JWT, with claims
+// as in version 1.0 access tokens, which is what this resource asks for
+// whichever endpoint is called. Its signature is noise.
+func (s *Simulator) issue(resource string, now ticks) string {
+	t := &token{audience: resource, expires: now + ticks(s.behaviour.TokenLifetime/100)}
+	if s.accepts(resource) {
+		t.roles = append(t.roles, s.behaviour.Roles...)
+	}
+	iat := now.time().Unix()
+	claims := map[string]any{
+		"aud": resource, "iss": "https://sts.windows.net/" + s.opts.Tenant + "/", "tid": s.opts.Tenant,
+		"appid": s.opts.ClientID, "appidacr": "1", "idp": "https://sts.windows.net/" + s.opts.Tenant + "/",
+		"oid": servicePrincipal, "sub": servicePrincipal, "ver": "1.0", "uti": s.noise(16),
+		"iat": iat, "nbf": iat, "exp": iat + int64(s.behaviour.TokenLifetime/time.Second),
+	}
+	if len(t.roles) > 0 {
+		claims["roles"] = t.roles
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		panic(err) // strings, numbers and a list always encode
+	}
+	part := base64.RawURLEncoding.EncodeToString
+	text := part([]byte(`{"typ":"JWT","alg":"RS256","kid":"simulated"}`)) + "." + part(payload) + "." + s.noise(256)
+	s.tokens[text] = t
+	return text
+}
+
+// servicePrincipal is the app's made-up object id in the tenant.
+const servicePrincipal = "c1a5e0d2-88b4-4a0f-a9b3-5d3f0c7e6b21"
+
+// noise is n random bytes in base64url; the caller holds the lock.
+func (s *Simulator) noise(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(s.rng.Uint32())
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// guid is a random one; the caller holds the lock.
+func (s *Simulator) guid() string {
+	t := text{}
+	t.rng.Seed(s.rng.Uint64(), s.rng.Uint64())
+	t.guid()
+	return string(t.b)
+}
