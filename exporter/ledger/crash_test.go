@@ -1,0 +1,356 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"incident-exporter/sinks/sinktest"
+)
+
+// play is what the writers of one stream read: versions that become visible
+// up to an overlap after their update time.
+type play struct {
+	mem        *sinktest.Mem
+	start, end time.Time
+	overlap    time.Duration
+	versions   []Row // in order
+	lines      [][]byte
+	visible    []time.Time
+	committed  map[string]bool // lines that a Commit which returned nil holds
+}
+
+func newPlay(seed uint64, n int) *play {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	p := &play{
+		mem: sinktest.NewMem(), start: instant("2026-03-01T22:00:00Z"), end: instant("2026-03-02T02:00:00Z"),
+		overlap: 30 * time.Minute, committed: map[string]bool{},
+	}
+	at := p.start
+	for i := range n {
+		if rng.IntN(3) > 0 { // else a tie
+			at = at.Add(time.Duration(rng.Int64N(int64(2*p.end.Sub(p.start)) / int64(n+1)))).Truncate(time.Second)
+		}
+		if !at.Before(p.end) {
+			break
+		}
+		line := incident(100+i, at, "x")
+		r, _ := rowOf(line, stream.Names(), sum256(line))
+		p.versions, p.lines = append(p.versions, r), append(p.lines, line)
+		p.visible = append(p.visible, at.Add(time.Duration(rng.Int64N(int64(p.overlap)))))
+	}
+	return p
+}
+
+// player is one process after the other that writes the stream.
+type player struct {
+	p       *play
+	session *sinktest.Session
+	ledger  *Ledger
+	passes  int
+	born    func(*player) // called for each new process
+}
+
+func (w *player) restart() {
+	w.session = w.p.mem.Session()
+	w.ledger = New(w.session, stream, writer, []Compression{"gzip", "none", "zstd"}[w.passes%3])
+	if w.born != nil {
+		w.born(w)
+	}
+}
+
+// run makes passes until everything is archived. A process that is killed is
+// followed by another one.
+func (w *player) run(ctx context.Context) error {
+	w.restart()
+	for w.passes = 1; w.passes < 200; w.passes++ {
+		target := w.p.start.Add(time.Duration(w.passes) * 45 * time.Minute)
+		last := !target.Before(w.p.end.Add(w.p.overlap))
+		err := w.pass(ctx, target)
+		switch {
+		case err == nil && last:
+			return nil
+		case errors.Is(err, sinktest.ErrKilled):
+			w.restart()
+		case err != nil && !errors.Is(err, ErrRival) && !errors.Is(err, sinktest.ErrFault):
+			return err
+		}
+	}
+	return errors.New("never done")
+}
+
+// pass reads from an overlap before the chain's end to target, drops what the
+// chain has, and commits the rest in small batches.
+func (w *player) pass(ctx context.Context, target time.Time) error {
+	l, now := w.ledger, target.Add(time.Minute)
+	if err := l.Load(ctx); err != nil {
+		return err
+	}
+	if l.Head() == nil {
+		if err := l.Begin(ctx, w.p.start, w.p.start, now, 1); err != nil {
+			return err
+		}
+	}
+	for {
+		found, err := l.Adopt(ctx, now)
+		if err != nil {
+			return err
+		}
+		if !found {
+			break
+		}
+	}
+	from := l.Head().Window.To.Add(-w.p.overlap)
+	if err := l.Know(ctx, from); err != nil {
+		return err
+	}
+	b, err := l.NewBatch()
+	if err != nil {
+		return err
+	}
+	var held []string
+	flush := func(to time.Time) error {
+		c := l.Head().Carry()
+		c.Now = now
+		if to.After(c.To) {
+			c.To = to
+		}
+		if err := l.Commit(ctx, b, c); err != nil {
+			return err
+		}
+		for _, line := range held {
+			w.p.committed[line] = true
+		}
+		held = nil
+		b, err = l.NewBatch()
+		return err
+	}
+	for i := range w.p.versions {
+		r := w.p.versions[i]
+		if r.At.Before(from) || !r.At.Before(target) || w.p.visible[i].After(target) {
+			continue
+		}
+		known, err := l.Has(ctx, &r, w.p.lines[i])
+		if err != nil {
+			return err
+		}
+		if known {
+			continue
+		}
+		if b.Lines() == 3 {
+			if err := flush(r.At); err != nil {
+				return err
+			}
+		}
+		if err := b.Add(r, w.p.lines[i]); err != nil {
+			return err
+		}
+		l.Note(&r, b.Lines()-1)
+		held = append(held, string(w.p.lines[i]))
+	}
+	return flush(target)
+}
+
+// ended checks the promises at the end: the chain is whole and knows all that
+// is there; every version is there once.
+func (p *play) ended(t *testing.T, story string) {
+	t.Helper()
+	p.mem.Before(nil)
+	p.mem.Land()
+	if err := (&player{p: p}).run(t.Context()); err != nil {
+		t.Errorf("%s: after all faults: %v", story, err)
+	}
+	found, _ := verify(t, p.mem, Check{})
+	for _, f := range found {
+		t.Errorf("%s: %s %s: %s", story, f.Kind, f.Key, f.Text)
+	}
+	all := stored(t, p.mem, stream)
+	for line, n := range all {
+		if n != 1 {
+			t.Errorf("%s: %d times: %s", story, n, line)
+		}
+	}
+	for _, line := range p.lines {
+		if all[string(line)] == 0 {
+			t.Errorf("%s: lost (its Commit returned nil: %v): %s", story, p.committed[string(line)], line)
+		}
+	}
+	if len(all) != len(p.lines) {
+		t.Errorf("%s: %d lines, %d versions", story, len(all), len(p.lines))
+	}
+	if v := p.mem.Violations(); len(v) > 0 {
+		t.Errorf("%s: %v", story, v)
+	}
+}
+
+// TestCrashMatrix lets every request in turn fail in every way, and rivals
+// write before every request.
+func TestCrashMatrix(t *testing.T) {
+	t.Parallel()
+	const versions = 16
+	quiet := newPlay(1, versions)
+	if err := (&player{p: quiet}).run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	requests := quiet.mem.Counts()
+	quiet.ended(t, "no fault")
+
+	type way struct {
+		name    string
+		outcome sinktest.Outcome
+		kill    bool
+		land    int // requests until what is in flight lands, 0: at the end
+		rival   bool
+	}
+	ways := map[sinktest.Op][]way{
+		sinktest.OpPut: {
+			{name: "failed", outcome: sinktest.Failed}, {name: "lost", outcome: sinktest.Lost},
+			{name: "in flight to the end", outcome: sinktest.InFlight}, {name: "killed before", outcome: sinktest.Failed, kill: true},
+			{name: "killed after", outcome: sinktest.Lost, kill: true}, {name: "killed in flight", outcome: sinktest.InFlight, kill: true},
+			{name: "a rival first", rival: true}, {name: "a rival first, then lost", rival: true, outcome: sinktest.Lost},
+		},
+		sinktest.OpGet:  {{name: "failed", outcome: sinktest.Failed}, {name: "cut", outcome: sinktest.Cut}, {name: "killed", kill: true, outcome: sinktest.Failed}, {name: "a rival first", rival: true}},
+		sinktest.OpList: {{name: "failed", outcome: sinktest.Failed}, {name: "killed", kill: true, outcome: sinktest.Failed}, {name: "a rival first", rival: true}},
+	}
+	for land := 1; land <= 6; land++ {
+		ways[sinktest.OpPut] = append(ways[sinktest.OpPut],
+			way{name: "in flight", outcome: sinktest.InFlight, land: land}, way{name: "killed in flight", outcome: sinktest.InFlight, land: land, kill: true})
+	}
+	for op, count := range map[sinktest.Op]int{sinktest.OpPut: requests.Puts, sinktest.OpGet: requests.Gets, sinktest.OpList: requests.Lists} {
+		for _, way := range ways[op] {
+			for n := 1; n <= count; n++ {
+				if testing.Short() && (n+way.land)%4 > 0 {
+					continue
+				}
+				p := newPlay(1, versions)
+				w := &player{p: p}
+				countdown, busy := 0, false
+				p.mem.Before(func(c sinktest.Call) sinktest.Fault {
+					if countdown--; countdown == 0 {
+						p.mem.Land()
+					}
+					if busy || c.Op != op || c.N != n {
+						return sinktest.Fault{}
+					}
+					if way.rival {
+						busy = true
+						rival := &player{p: p, passes: n}
+						rival.restart()
+						// It gets as far as the first writer, or a pass further.
+						if err := rival.pass(t.Context(), p.start.Add(time.Duration(w.passes+n%2)*45*time.Minute)); err != nil {
+							t.Errorf("rival: %v", err)
+						}
+						busy = false
+					}
+					if way.kill {
+						w.session.Kill()
+					}
+					countdown = way.land
+					return sinktest.Fault{Outcome: way.outcome}
+				})
+				story := fmt.Sprintf("%s %d %s (lands after %d)", op, n, way.name, way.land)
+				if err := w.run(t.Context()); err != nil {
+					t.Errorf("%s: %v", story, err)
+				}
+				p.ended(t, story)
+				if t.Failed() {
+					return
+				}
+			}
+		}
+	}
+}
+
+// turns lets one of several goroutines at a time go from one request to its
+// next, in an order drawn from a seed.
+type turns struct {
+	parked  chan int
+	granted []chan sinktest.Fault
+	of      map[int]int // session to writer
+}
+
+// TestWritersInterleaved lets two and three writers take turns at every
+// request, with faults at one in twelve.
+func TestWritersInterleaved(t *testing.T) {
+	t.Parallel()
+	seeds := 250
+	if testing.Short() {
+		seeds = 30
+	}
+	for seed := range uint64(seeds) {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		p := newPlay(seed, 5+rng.IntN(20))
+		writers := 2 + int(seed%2)
+		s := turns{parked: make(chan int), of: map[int]int{}}
+		players := make([]*player, writers)
+		errs := make([]error, writers)
+		sessions := 0
+		for i := range players {
+			s.granted = append(s.granted, make(chan sinktest.Fault))
+			players[i] = &player{p: p, born: func(*player) { sessions++; s.of[sessions] = i }}
+		}
+		p.mem.Before(func(c sinktest.Call) sinktest.Fault {
+			i := s.of[c.Session]
+			s.parked <- i
+			return <-s.granted[i]
+		})
+		waiting := []int{}
+		for i, w := range players {
+			go func() {
+				errs[i] = w.run(t.Context())
+				s.parked <- ^i
+			}()
+			waiting = append(waiting, <-s.parked) // one at a time
+		}
+		for faults := 40; len(waiting) > 0; {
+			at := rng.IntN(len(waiting))
+			i := waiting[at]
+			waiting = append(waiting[:at], waiting[at+1:]...)
+			fault := sinktest.Fault{}
+			if faults > 0 && rng.IntN(12) == 0 {
+				faults--
+				fault.Outcome = sinktest.Outcome(rng.IntN(5))
+				if rng.IntN(3) == 0 {
+					players[i].session.Kill()
+				}
+			}
+			if rng.IntN(10) == 0 {
+				p.mem.Land()
+			}
+			s.granted[i] <- fault
+			if next := <-s.parked; next >= 0 {
+				waiting = append(waiting, next)
+			}
+		}
+		story := fmt.Sprintf("seed %d", seed)
+		if err := errors.Join(errs...); err != nil {
+			t.Errorf("%s: %v", story, err)
+		}
+		p.ended(t, story)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestLoadForgetsWhatRivalsOutdate holds a ledger that lives on to what
+// another one commits between its passes.
+func TestLoadForgetsWhatRivalsOutdate(t *testing.T) {
+	p := newPlay(3, 20)
+	a, b := &player{p: p}, &player{p: p}
+	a.restart()
+	b.restart()
+	for pass := 1; pass <= 8; pass++ {
+		w := a
+		if pass%2 == 0 {
+			w = b
+		}
+		if err := w.pass(t.Context(), p.start.Add(time.Duration(pass)*45*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.ended(t, "in turn")
+}

@@ -1,0 +1,241 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"incident-exporter/sinks"
+)
+
+// longChain is an archive of tiny manifests that are made when they are asked
+// for. It counts requests as an object store does: 1,000 keys a listing.
+type longChain struct {
+	first, last uint64
+	missing     []uint64 // in order
+	junk        []string // names beside the manifests
+	newest      func(seq uint64) time.Time
+	deep        time.Time
+	unfetched   []Stretch
+	grow        func(requests int) // called before each request
+	requests    int
+}
+
+func (c *longChain) request() {
+	c.requests++
+	if c.grow != nil {
+		c.grow(c.requests)
+	}
+}
+
+func (c *longChain) key(seq uint64) (string, bool) {
+	return stream.ManifestKey(seq), seq >= c.first && seq <= c.last && !slices.Contains(c.missing, seq)
+}
+
+func (c *longChain) List(_ context.Context, prefix, after string) iter.Seq2[sinks.Object, error] {
+	return func(yield func(sinks.Object, error) bool) {
+		// The first number whose key may be greater than after.
+		seq := c.first
+		if n := stream.manifestSeq(after); n > 0 {
+			seq = max(seq, n)
+		} else if after > stream.ManifestKey(c.last) {
+			seq = c.last + 1
+		}
+		junk := []string{}
+		for _, name := range c.junk {
+			if key := stream.ManifestPrefix() + name; key > after {
+				junk = append(junk, key)
+			}
+		}
+		slices.Sort(junk)
+		for n := 0; ; n++ {
+			if n%page == 0 {
+				c.request()
+			}
+			key, ok := "", false
+			for ; seq <= c.last && !ok; seq++ {
+				key, ok = c.key(seq)
+				ok = ok && key > after
+			}
+			switch {
+			case len(junk) > 0 && (!ok || junk[0] < key):
+				if ok {
+					seq--
+				}
+				key, junk = junk[0], junk[1:]
+			case !ok:
+				return
+			}
+			if !yield(sinks.Object{Key: key, Size: 1}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (c *longChain) Get(_ context.Context, key string) (io.ReadCloser, error) {
+	c.request()
+	seq := stream.manifestSeq(key)
+	if _, ok := c.key(seq); !ok {
+		return nil, fmt.Errorf("get %q: %w", key, sinks.ErrNotExist)
+	}
+	m := &Manifest{Format: Format, Stream: stream, Seq: seq, DeepSettled: Time{c.deep}, Unfetched: c.unfetched}
+	if c.newest != nil {
+		m.Newest = &Time{c.newest(seq)}
+	}
+	data, err := m.encode()
+	return io.NopCloser(bytes.NewReader(data)), err
+}
+
+func (c *longChain) Put(context.Context, string, []byte) error {
+	return errors.New("nothing is put here")
+}
+
+func TestHeadIsFoundInFewRequests(t *testing.T) {
+	lengths := []uint64{1, 2, 3, 998, 999, 1000, 1001, 1002, 1999, 2000, 2001, 2999, 3000, 3001, 10_000, 99_999, 100_000, 100_001, 1_000_000}
+	for n := uint64(1003); n < 20_000; n += 977 {
+		lengths = append(lengths, n)
+	}
+	for _, length := range lengths {
+		for _, first := range []uint64{1, length} {
+			c := &longChain{first: first, last: first + length - 1, deep: instant("2026-03-01T00:00:00Z"), newest: func(uint64) time.Time { return time.Time{} }}
+			l := New(c, stream, writer, "gzip")
+			if err := l.Load(t.Context()); err != nil {
+				t.Fatalf("%d manifests from %d: %v", length, first, err)
+			}
+			if l.Head().Seq != c.last || l.first != first {
+				t.Errorf("%d manifests from %d: found %d to %d", length, first, l.first, l.Head().Seq)
+			}
+			if c.requests > 40 {
+				t.Errorf("%d manifests from %d: %d requests", length, first, c.requests)
+			}
+			if length == 100_000 && first == 1 {
+				t.Logf("%d manifests: %d requests", length, c.requests)
+			}
+			// What is known already costs one.
+			c.requests = 0
+			if err := l.Load(t.Context()); err != nil || l.Head().Seq != c.last || c.requests != 1 {
+				t.Errorf("%d manifests again: %d, %d requests, %v", length, l.Head().Seq, c.requests, err)
+			}
+			c.last += 3
+			if err := l.Load(t.Context()); err != nil || l.Head().Seq != c.last {
+				t.Errorf("%d manifests and 3 more: %d, %v", length, l.Head().Seq, err)
+			}
+		}
+	}
+}
+
+func TestNoChainHasNoHead(t *testing.T) {
+	c := &longChain{first: 1, junk: []string{"README", "000000000001.json.bak"}}
+	l := New(c, stream, writer, "gzip")
+	if err := l.Load(t.Context()); err != nil || l.Head() != nil {
+		t.Errorf("head %v, %v", l.Head(), err)
+	}
+}
+
+// TestHoleIsRefusedWithItsNumber has holes that the search comes across; one
+// that it leaps over is met by whoever walks back that far.
+func TestHoleIsRefusedWithItsNumber(t *testing.T) {
+	refused := func(err error, hole uint64) bool {
+		var refusal *Refusal
+		return errors.As(err, &refusal) && refusal.Remedy != "" && strings.Contains(err.Error(), stream.ManifestKey(hole)) ||
+			refusal != nil && strings.Contains(err.Error(), fmt.Sprintf("manifest %d is missing", hole))
+	}
+	for _, c := range []struct{ last, hole uint64 }{
+		{3, 2}, {1000, 999}, {1001, 1000}, {1002, 1001}, {2000, 1001}, {2500, 2001}, {2500, 2499}, {100_000, 99_999}, {100_000, 99_500},
+	} {
+		chain := &longChain{first: 1, last: c.last, missing: []uint64{c.hole}}
+		if _, _, err := findHead(t.Context(), chain, stream, 0); !refused(err, c.hole) {
+			t.Errorf("hole at %d of %d: %v", c.hole, c.last, err)
+		}
+	}
+	if _, _, err := findHead(t.Context(), &longChain{first: 1, last: 9, missing: []uint64{6}}, stream, 5); !refused(err, 6) {
+		t.Errorf("hole behind what is known: %v", err)
+	}
+	mem := intact(t)
+	l := begin(t, mem, stream, time.Time{}, "gzip")
+	mem.Delete(stream.ManifestKey(4))
+	if err := l.Know(t.Context(), instant("2026-03-01T00:00:00Z")); !refused(err, 4) {
+		t.Errorf("hole on the way back: %v", err)
+	}
+}
+
+func TestNamesThatAreNoManifestsAreIgnored(t *testing.T) {
+	junk := []string{"!", "000000000000.json", "000000000001.json.tmp", "000000000500.jsonx", "0000000009999.json", "000000100000.bak", "README", "~"}
+	for _, last := range []uint64{1, 500, 1000, 1001, 5000, 100_000} {
+		c := &longChain{first: 1, last: last, junk: junk}
+		if first, got, err := findHead(t.Context(), c, stream, 0); first != 1 || got != last || err != nil {
+			t.Errorf("%d manifests: %d to %d, %v", last, first, got, err)
+		}
+	}
+}
+
+// TestHeadWhileRivalsWrite lets the chain grow by so many before each request.
+func TestHeadWhileRivalsWrite(t *testing.T) {
+	for _, start := range []uint64{1, 999, 1000, 2001, 5400, 100_000} {
+		for _, by := range []uint64{1, 7, 400, 999} {
+			c := &longChain{first: 1, last: start}
+			c.grow = func(requests int) {
+				if requests < 15 {
+					c.last += by
+				}
+			}
+			first, got, err := findHead(t.Context(), c, stream, 0)
+			if err != nil || first != 1 || got < start || got > c.last || c.requests > 60 {
+				t.Errorf("%d, growing by %d: %d to %d of %d in %d requests, %v", start, by, first, got, c.last, c.requests, err)
+			}
+		}
+	}
+}
+
+func TestPrunedChain(t *testing.T) {
+	day := instant("2026-03-01T00:00:00Z")
+	newest := func(seq uint64) time.Time { return day.Add(time.Duration(seq) * time.Hour) }
+	for name, c := range map[string]struct {
+		chain  longChain
+		refuse bool
+	}{
+		"nothing that is gone is needed":     {longChain{first: 50, last: 100, newest: newest, deep: newest(51)}, false},
+		"a deep pass needs it":               {longChain{first: 50, last: 100, newest: newest, deep: newest(50)}, true},
+		"an unfetched stretch needs it":      {longChain{first: 50, last: 100, newest: newest, deep: newest(60), unfetched: []Stretch{{From: Time{newest(49)}, To: Time{newest(70)}}}}, true},
+		"an unfetched stretch lies after it": {longChain{first: 50, last: 100, newest: newest, deep: newest(60), unfetched: []Stretch{{From: Time{newest(51)}, To: Time{newest(70)}}}}, false},
+		"whole":                              {longChain{first: 1, last: 100, newest: newest, deep: day}, false},
+	} {
+		c.chain.newest = newest
+		err := New(&c.chain, stream, writer, "gzip").Load(t.Context())
+		var refusal *Refusal
+		if refused := errors.As(err, &refusal); refused != c.refuse || !refused && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestLoadRefuses says why, with a remedy, and touches nothing.
+func TestLoadRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage string
+		want   error
+	}{
+		"altered": {"flip 100 m10", ErrAltered}, "cut": {"truncate 100 m10", ErrCut},
+		"future": {"forge 10 {\"format\":2}", ErrFormat}, "foreign": {"swap m9 m10", ErrForeign},
+	} {
+		e := &exhibit{mem: intact(t)}
+		e.apply(t, c.damage)
+		before := e.mem.Clone()
+		err := New(e.mem, stream, writer, "gzip").Load(t.Context())
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || refusal.Remedy == "" || !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !slices.Equal(before.Keys(), e.mem.Keys()) || e.mem.Counts().Puts > 0 {
+			t.Errorf("%s: the archive was touched", name)
+		}
+	}
+}
