@@ -1,0 +1,317 @@
+package defender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+
+	"incident-exporter/exporter/rawjson"
+)
+
+// Tokens gives bearer tokens.
+type Tokens interface {
+	// Token returns a token, if stale is not empty another one than that.
+	Token(ctx context.Context, stale string) (string, error)
+}
+
+const (
+	// attempts is how often a call is tried that fails for no lasting reason;
+	// waiting for quota is no failure. While a stretch that fails is being
+	// narrowed it is fewer.
+	attempts, narrowAttempts = 5, 2
+
+	// attemptTime bounds one attempt, its body included.
+	attemptTime = 2 * time.Minute
+
+	firstBackoff, lastBackoff = time.Second, 30 * time.Second
+)
+
+// client makes calls: retry outside, the quota inside it, the token inside
+// that, so that every attempt is counted and freshly authorised.
+type client struct {
+	origin *url.URL
+	http   *http.Client
+	quota  *quota
+	flight chan struct{} // calls in flight
+	log    *slog.Logger
+
+	mu        sync.Mutex
+	date      time.Time // Date of the newest answer
+	at        time.Time // when it was received
+	calls     int
+	requests  []string
+	successes int
+	warned    bool
+}
+
+func newClient(origin *url.URL, transport http.RoundTripper, tokens Tokens, q *quota, concurrency int, log *slog.Logger) *client {
+	c := &client{origin: origin, quota: q, flight: make(chan struct{}, concurrency), log: log}
+	c.http = &http.Client{
+		Transport:     &authorised{c: c, next: transport, tokens: tokens},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c
+}
+
+// keptRequests is how many request ids a manifest may name.
+const keptRequests = 32
+
+type againKey struct{}
+
+// authorised is one attempt: it waits for the quota, adds the token, and asks
+// once more with a new token if the server refuses the one it had.
+type authorised struct {
+	c      *client
+	next   http.RoundTripper
+	tokens Tokens
+}
+
+func (a *authorised) RoundTrip(req *http.Request) (*http.Response, error) {
+	if o := a.c.origin; req.URL.Scheme != o.Scheme || req.URL.Host != o.Host {
+		return nil, fmt.Errorf("%s is not the configured API origin %s", req.URL.Host, o.Host)
+	}
+	stale := ""
+	for {
+		again, _ := req.Context().Value(againKey{}).(bool)
+		call, err := a.c.quota.take(req.Context(), again)
+		if err != nil {
+			return nil, final{err}
+		}
+		// After the wait for the quota, which may be longer than a token lives.
+		token, err := a.tokens.Token(req.Context(), stale)
+		if err != nil {
+			a.c.quota.sent(call)
+			return nil, final{err}
+		}
+		resp, err := a.send(req, token, call)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || stale != "" {
+			return resp, err
+		}
+		drain(resp.Body)
+		stale = token
+	}
+}
+
+// send makes the attempt; its time ends with the body.
+func (a *authorised) send(req *http.Request, token string, call *call) (*http.Response, error) {
+	a.c.mu.Lock()
+	a.c.calls++
+	a.c.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(req.Context(), attemptTime, errSlow)
+	// The server counts a call when it arrives, which is after the connection
+	// has been made.
+	req = req.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { a.c.quota.sent(call) },
+	}))
+	defer a.c.quota.done(call)
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Accept", "application/json")
+	resp, err := a.next.RoundTrip(req)
+	if err != nil {
+		if context.Cause(ctx) == errSlow {
+			err = errSlow
+		}
+		cancel()
+		return nil, err
+	}
+	a.c.received(resp)
+	resp.Body = &timedBody{resp.Body, ctx, cancel}
+	return resp, nil
+}
+
+var errSlow = fmt.Errorf("no complete answer within %v", attemptTime)
+
+type timedBody struct {
+	io.ReadCloser
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && context.Cause(b.ctx) == errSlow {
+		err = errSlow
+	}
+	return n, err
+}
+
+func (b *timedBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
+
+func drain(body io.ReadCloser) {
+	_, _ = io.CopyN(io.Discard, body, maxErrorBody)
+	body.Close()
+}
+
+// received notes the server's clock and the request's id.
+func (c *client) received(resp *http.Response) {
+	id := requestID(resp.Header)
+	if resp.StatusCode >= http.StatusInternalServerError {
+		return // perhaps a gateway's, with a clock of its own
+	}
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = time.Now()
+	if err == nil {
+		c.date = date
+	} else {
+		c.date = c.at.Add(-time.Second)
+		if !c.warned {
+			c.warned = true
+			c.log.Warn("the API's answers have no Date: using our own clock")
+		}
+	}
+	if id != "" && len(c.requests) < keptRequests {
+		c.requests = append(c.requests, id)
+	}
+}
+
+// now is a lower bound for the server's clock.
+func (c *client) now() (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.at.IsZero() {
+		return time.Time{}, false
+	}
+	return c.date.Add(time.Since(c.at)), true
+}
+
+func (c *client) succeeded() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.successes
+}
+
+// final marks an error that no retry helps with.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
+// get makes one call, as often as it takes. read is given each answer with
+// status 200 and reads and checks it whole; it must be ready to be called
+// again. asked is a time by the server's clock before the call was sent.
+func (c *client) get(ctx context.Context, path, query string, tries int, read func(body io.Reader) error) (asked time.Time, err error) {
+	select {
+	case c.flight <- struct{}{}:
+		defer func() { <-c.flight }()
+	case <-ctx.Done():
+		return asked, ctx.Err()
+	}
+	begun := time.Now()
+	asked, known := c.now()
+	u := *c.origin
+	u.Path, u.RawQuery = path, query
+	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return asked, err
+	}
+	var wait time.Duration
+	failures, refused := 0, 0
+	req.SetResponseHandler(func(resp *http.Response) error {
+		defer drain(resp.Body)
+		if resp.StatusCode == http.StatusOK {
+			return read(resp.Body)
+		}
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+		return apiError(resp, body, time.Now())
+	})
+	rc := retryablehttp.Client{
+		HTTPClient: c.http,
+		RetryMax:   1 << 20, // CheckRetry decides
+		// Called with a response and no error before the handler has read it,
+		// then with what the handler says.
+		CheckRetry: func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+			if err == nil || ctx.Err() != nil {
+				return false, ctx.Err()
+			}
+			var again bool
+			wait, again = c.judge(err, failures, refused)
+			if isStatus(err, http.StatusTooManyRequests) {
+				refused++
+			} else {
+				failures++
+			}
+			if errors.Is(err, rawjson.ErrNoIncident) {
+				return again && 2*failures < tries, nil // a whole answer: the next one is no better
+			}
+			return again && failures < tries, nil
+		},
+		Backoff: func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return wait },
+		ErrorHandler: func(_ *http.Response, err error, _ int) (*http.Response, error) {
+			return nil, err
+		},
+	}
+	_, err = rc.Do(req)
+	if err != nil {
+		if ctx.Err() != nil && !errors.As(err, new(*LimitedError)) {
+			return asked, ctx.Err()
+		}
+		return asked, plainError(err)
+	}
+	c.mu.Lock()
+	c.successes++
+	if !known {
+		// Sent no later than this by the server's clock.
+		asked = c.date.Add(c.at.Sub(begun) * -1)
+	}
+	c.mu.Unlock()
+	return asked, nil
+}
+
+// judge says whether to try again, and after how long.
+func (c *client) judge(err error, failures, refused int) (wait time.Duration, again bool) {
+	var last final
+	if errors.As(err, &last) {
+		return 0, false
+	}
+	backoff := min(firstBackoff<<min(failures, 10), lastBackoff)
+	backoff = backoff/2 + rand.N(backoff/2+1)
+	var api *APIError
+	if !errors.As(err, &api) {
+		return backoff, true // the connection
+	}
+	if !api.Temporary() {
+		return 0, false
+	}
+	if api.Status == http.StatusTooManyRequests {
+		// Everybody waits, in the quota: it knows the end of the run.
+		if api.RetryAfter == 0 {
+			// Trying on would keep the rate up: a whole window, then longer.
+			api.RetryAfter = min(c.quota.window()<<min(refused, 6), time.Hour) + backoff
+		}
+		c.log.Warn("the API says too many requests", "wait", api.RetryAfter.Round(time.Millisecond), "error", api)
+		c.quota.pause(time.Now().Add(api.RetryAfter))
+		return 0, true
+	}
+	return max(backoff, min(api.RetryAfter, time.Minute)), true
+}
+
+func isStatus(err error, status int) bool {
+	var api *APIError
+	return errors.As(err, &api) && api.Status == status
+}
+
+// plainError removes the URL, with its query, that net/http puts into errors.
+func plainError(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		if parsed, e := url.Parse(u.URL); e == nil {
+			return fmt.Errorf("GET %s%s: %w", parsed.Host, parsed.Path, u.Err)
+		}
+		return u.Err
+	}
+	return err
+}

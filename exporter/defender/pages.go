@@ -1,0 +1,178 @@
+package defender
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// pages reads the answers of a query, several at once where many are
+// expected, until one is not full.
+type pages struct {
+	s      *Source
+	q      query
+	top    int
+	tries  int
+	expect int // rows
+
+	// hurried: the tenant is being edited, so that only a single answer can be
+	// shown complete.
+	hurried bool
+
+	mu       sync.Mutex
+	answers  []*answer // by page
+	partial  []row     // of answers that broke off
+	arrived  int
+	next     int // page to ask for next
+	end      int // page that was not full, -1 while unknown
+	asked    time.Time
+	more     bool  // the page that ended it had a nextLink
+	held     int64 // bytes of lines, compressed
+	overflow bool
+	density  float64 // rows a second at the newest end, as far as it was seen
+
+	foreseen  int // the page that expect was concluded from
+	unordered bool
+	err       error
+}
+
+// rows are the rows of all answers, seen those of broken ones as well.
+func (p *pages) rows() (rows []row) {
+	for _, a := range p.answers {
+		if a != nil {
+			rows = append(rows, a.rows...)
+		}
+	}
+	return rows
+}
+
+func (p *pages) seen() []row { return append(p.rows(), p.partial...) }
+
+func (p *pages) read(ctx context.Context) error {
+	p.end = -1
+	// The first page alone: it may be all, or show that this is too much.
+	first, ok := p.take()
+	if !ok || !p.bring(ctx, first) {
+		return p.err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range max(1, min(cap(p.s.client.flight), p.expect/p.top)) {
+		wg.Go(func() {
+			for {
+				page, ok := p.take()
+				if !ok {
+					return
+				}
+				if !p.bring(ctx, page) {
+					cancel()
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return p.err
+}
+
+// bring asks for a page and takes its answer in.
+func (p *pages) bring(ctx context.Context, page int) bool {
+	a, err := p.ask(ctx, page)
+	return p.answered(page, a, err)
+}
+
+func (p *pages) ask(ctx context.Context, page int) (a *answer, err error) {
+	a = &answer{}
+	defer caught(&err)
+	if err := p.s.held.room(ctx, p.s.cfg.Hold/2); err != nil {
+		return a, err
+	}
+	return p.s.list(ctx, p.q, p.top, page*p.top, p.tries)
+}
+
+// take gives out the next page. Pages that are surely there are read several
+// at once; behind them, where each page may be the last, only once all before
+// have answered. Whoever brings the last of these goes on.
+func (p *pages) take() (page int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	page = p.next
+	if p.hurried && page > 0 && p.end < 0 && p.err == nil {
+		p.overflow = true // the answer was full: the next ones would be for nothing
+	}
+	if p.err != nil || p.end >= 0 || p.overflow || page > p.sure() && p.arrived < page {
+		return 0, false
+	}
+	if page > 0 && (2*p.held > 3*p.s.cfg.Hold || page*p.top > p.s.cfg.MaxSkip) {
+		p.overflow = true
+		return 0, false
+	}
+	p.next++
+	return page, true
+}
+
+// sure is the last page that is surely there.
+func (p *pages) sure() int {
+	pages := p.expect / p.top
+	return pages - 1 - pages/16
+}
+
+// answered takes a page in, and reports whether to go on.
+func (p *pages) answered(page int, a *answer, err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		if p.err == nil {
+			p.err = err
+			p.partial = append(p.partial, a.rows...)
+		}
+		return false
+	}
+	for len(p.answers) <= page {
+		p.answers = append(p.answers, nil)
+	}
+	p.answers[page] = a
+	p.arrived++
+	p.held += a.pile.bytes
+	p.s.held.add(a.pile.bytes)
+	p.foresee(page, a.rows)
+	if p.asked.IsZero() || a.asked.Before(p.asked) {
+		p.asked = a.asked
+	}
+	if len(a.rows) < p.top && (p.end < 0 || page < p.end) {
+		p.end, p.more = page, a.more
+	}
+	return true
+}
+
+// foresee concludes from the newest rows, where those come first, how many
+// there are. A window that would take too many is given up at its first page,
+// and no more pages are asked for at once than are likely to be there.
+func (p *pages) foresee(page int, rows []row) {
+	if p.q.to.IsZero() || !p.q.since.IsZero() || !p.q.until.IsZero() || len(rows) < p.top || page < p.foreseen || p.unordered {
+		return
+	}
+	for i := 1; i < len(rows); i++ {
+		if rows[i].At.After(rows[i-1].At) {
+			p.unordered = true
+			return
+		}
+	}
+	span := p.q.to.Sub(rows[len(rows)-1].At).Seconds()
+	if span < 1 {
+		return
+	}
+	p.foreseen = page
+	seen := (page + 1) * p.top
+	p.density = float64(seen) / span
+	n := int(p.density * p.q.to.Sub(p.q.from).Seconds())
+	switch {
+	case page == 0 && n > p.s.roomFor()*5/4:
+		p.overflow = true
+	case page == 0 && p.expect == 0:
+		p.expect = n * 3 / 4
+	case page > 0:
+		p.expect = n
+	}
+}

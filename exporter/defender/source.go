@@ -1,0 +1,205 @@
+// Package defender reads the incidents API of Microsoft Defender XDR
+// (GET /api/incidents) so that nothing is lost.
+//
+// The API promises little: no order, no consistent pages, no bound on what
+// changes while pages are read; its $skip counts through a set that changes.
+// So nothing is taken for complete because an answer ended. A window of update
+// time that lies in the past is complete when that can be shown from what was
+// answered (window.go says how), and is split and read again when it cannot;
+// what resists at the finest split is handed on as unfetched, by name.
+//
+// Two assumptions are made and no others: no answer shows an older state than
+// one before it, and an update never hides an incident. What the server does
+// not document, how it takes upper bounds, how finely it compares times, how
+// long its pages really are, is found out at run time.
+package defender
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"incident-exporter/exporter"
+	"incident-exporter/exporter/rawjson"
+)
+
+// Config says what to read and how hard to try.
+type Config struct {
+	Origin      *url.URL // https origin of the API; the token goes nowhere else
+	Transport   http.RoundTripper
+	Tokens      Tokens
+	Quota       []Limit
+	Concurrency int           // calls in flight
+	Overlap     time.Duration // how late a change may become visible
+	MaxAnswer   int64         // bytes of one answer; of one incident alone 8 times that
+	Hold        int64         // bytes of lines held compressed until their windows are proven
+	Log         *slog.Logger
+
+	Path      string        // default /api/incidents
+	Top       int           // the API's largest page, default 100
+	MaxSkip   int           // highest $skip that is used, default 10,000
+	Retention time.Duration // default 180 days
+}
+
+// Source is an exporter.Source.
+type Source struct {
+	cfg    Config
+	client *client
+	log    *slog.Logger
+	names  rawjson.Names
+	memory *memory
+	packer *packer
+	held   held
+
+	mu         sync.Mutex
+	bound      bound
+	boundKnown bool
+	unit       time.Duration // resolution
+	top        int           // page size, less than cfg.Top where the server caps it
+	earliest   time.Time     // earliest instant asked for with this page size
+	doubt      time.Time     // earliest instant asked for with a larger one
+	pace       pace
+}
+
+var _ exporter.Source = (*Source)(nil)
+
+// New returns a Source that has asked for nothing yet.
+func New(cfg Config) *Source {
+	if cfg.Path == "" {
+		cfg.Path = "/api/incidents"
+	}
+	if cfg.Top == 0 {
+		cfg.Top = 100
+	}
+	if cfg.MaxSkip == 0 {
+		cfg.MaxSkip = 10_000
+	}
+	if cfg.Retention == 0 {
+		cfg.Retention = 180 * 24 * time.Hour
+	}
+	if cfg.Hold == 0 {
+		cfg.Hold = 6 << 20
+	}
+	return &Source{
+		cfg: cfg, log: cfg.Log, unit: rawjson.Tick, top: cfg.Top,
+		client: newClient(cfg.Origin, cfg.Transport, cfg.Tokens, &quota{limits: cfg.Quota}, cfg.Concurrency, cfg.Log),
+		names:  rawjson.Names{ID: "incidentId", Updated: "lastUpdateTime", Created: "createdTime"},
+		memory: newMemory(2 * cfg.MaxAnswer), packer: newPacker(cfg.Concurrency), held: held{freed: make(chan struct{})},
+	}
+}
+
+// Now implements exporter.Source.
+func (s *Source) Now() (time.Time, bool) { return s.client.now() }
+
+// Clock implements exporter.Source. It asks for what is updated long after
+// now: nothing, so that no incident can make it fail.
+func (s *Source) Clock(ctx context.Context) error {
+	_, err := s.list(ctx, query{from: time.Now().UTC().AddDate(10, 0, 0).Truncate(time.Second)}, 1, 0, attempts)
+	return err
+}
+
+// Spent implements exporter.Source.
+func (s *Source) Spent(calls map[time.Time]int) { s.client.quota.spent(calls) }
+
+// Left implements exporter.Source.
+func (s *Source) Left() int { return s.client.quota.left() }
+
+// Usage implements exporter.Source.
+func (s *Source) Usage() exporter.Usage {
+	c := s.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := exporter.Usage{Calls: c.calls, Requests: c.requests}
+	c.calls, c.requests = 0, nil
+	return u
+}
+
+// Doubt implements exporter.Source.
+func (s *Source) Doubt() (time.Time, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.doubt
+	s.doubt = time.Time{}
+	return d, !d.IsZero()
+}
+
+// pageSize is $top.
+func (s *Source) pageSize() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.top
+}
+
+// capped learns that the server's pages are at most n long. What was read
+// with a longer $top in this process is read again: it was shown complete by
+// the same means that have just been seen to be needed.
+func (s *Source) capped(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n >= s.top || n < 1 {
+		return
+	}
+	s.log.Warn("the API's pages are shorter than asked for", "asked", s.top, "got", n)
+	s.top = n
+	if s.doubt.IsZero() || s.earliest.Before(s.doubt) {
+		s.doubt = s.earliest
+	}
+}
+
+// reads notes that from is asked for.
+func (s *Source) reads(from time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.earliest.IsZero() || from.Before(s.earliest) {
+		s.earliest = from
+	}
+}
+
+// Since implements exporter.Source: an open-ended single answer. Such a set
+// only grows: if nothing lies behind the answer's rows, asked after it, they
+// are all of it.
+func (s *Source) Since(ctx context.Context, from time.Time) (*exporter.Segment, error) {
+	s.reads(from)
+	q := query{from: from.Truncate(s.resolution())}
+	a, err := s.list(ctx, q, s.pageSize(), 0, attempts)
+	if err != nil && !oneCannot(err) {
+		return nil, err
+	}
+	if err != nil {
+		// It may be one incident that cannot be served. If the API answers at
+		// all, windows will find out which.
+		if s.Clock(ctx) != nil {
+			return nil, err
+		}
+		return nil, nil
+	}
+	date := s.date()
+	s.pace.seen(a.rows, s.pageSize())
+	if len(a.rows) >= s.pageSize() || a.more {
+		return nil, nil
+	}
+	if len(a.rows) > 0 {
+		behind, err := s.list(ctx, q, 1, len(a.rows), attempts)
+		if err != nil {
+			return nil, err
+		}
+		if len(behind.rows) > 0 {
+			return nil, nil // grown, or capped: closed windows will tell
+		}
+	}
+	f := found{from: from, to: date, asked: a.asked, rows: a.rows}
+	if f.twice() != "" {
+		return nil, nil
+	}
+	return f.segment(s.packer), nil
+}
+
+// date is the Date of the newest answer.
+func (s *Source) date() time.Time {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.client.date
+}

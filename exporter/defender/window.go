@@ -1,0 +1,275 @@
+package defender
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"incident-exporter/exporter"
+)
+
+// found is a query that has been shown to be read completely, or what could
+// not be read of it.
+type found struct {
+	from, to  time.Time
+	asked     time.Time
+	rows      []row
+	unfetched []exporter.Stretch
+	held      int64 // bytes of lines, to be given back once they are handed on
+}
+
+// segment is what is handed on.
+func (f *found) segment(z *packer) *exporter.Segment {
+	slices.SortFunc(f.rows, func(a, b row) int {
+		if c := a.At.Compare(b.At); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	seg := &exporter.Segment{From: f.from, To: f.to, Asked: f.asked, Unfetched: f.unfetched, Rows: make([]exporter.Row, len(f.rows))}
+	for i := range f.rows {
+		seg.Rows[i] = f.rows[i].Row
+	}
+	l := lines{z: z}
+	seg.Line = func(i int) ([]byte, error) { return l.take(f.rows[i].at) }
+	return seg
+}
+
+// twice is the id of an incident that is there twice, if any.
+func (f *found) twice() string {
+	seen := make(map[string]struct{}, len(f.rows))
+	for i := range f.rows {
+		if _, ok := seen[f.rows[i].ID]; ok {
+			return f.rows[i].ID
+		}
+		seen[f.rows[i].ID] = struct{}{}
+	}
+	return ""
+}
+
+// reason says why a window could not be shown complete.
+type reason string
+
+const (
+	busy    reason = "it changes while it is read"
+	tooFull reason = "it holds more than can be read at once"
+	broken  reason = "the API cannot serve it"
+)
+
+// failure is a window that was not shown complete, and what was seen of it.
+type failure struct {
+	why  reason
+	rows []row
+	err  error  // broken: the API's error
+	id   string // broken: the incident that the error is about, if known
+	mark int    // broken: calls that had succeeded when it failed
+
+	density float64 // tooFull: rows a second at the newest end, if known
+}
+
+// fewAnswers is how many answers the check may take. Where it takes more the
+// tenant is busy, and single answers are the way.
+const fewAnswers = 3
+
+// errNoBound says that the server takes no upper bound, so that no window can be closed.
+var errNoBound = errors.New("the API takes no upper bound of time")
+
+// window reads the query once. expect is how many rows it is likely to have.
+//
+// A single answer of N rows, fewer than $top, is complete if $skip=N answers
+// empty: it was one answer, and nothing lay behind it.
+//
+// Several answers are complete, in whatever order they came, if
+//   - no row was read twice: N distinct ones were read;
+//   - then $skip=N answers empty: by then the window holds at most N;
+//   - then, asked last of all, every row read is seen to be still in the
+//     window, so that by then it held at least these N.
+//
+// The last is seen by the check: what has been updated since before the first
+// page was asked for holds none of the rows. An update may become visible
+// late, so the check begins the overlap earlier. A row within a day of the end
+// of the retention may vanish without an update, so it has to be seen again.
+func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (result *found, fail *failure, err error) {
+	s.reads(q.from)
+	f := q.found()
+	top = min(top, s.pageSize())
+	clock, _ := s.client.now() // of an answer before the first page is sent
+	p := &pages{s: s, q: q, top: top, tries: tries, expect: expect}
+	p.hurried = s.pace.hurried() && q.to.Sub(q.from) > s.resolution()
+	defer func() {
+		if result == nil {
+			s.held.add(-p.held)
+			if fail != nil {
+				for i := range fail.rows {
+					fail.rows[i].at = place{} // only where they lie in time is still needed
+				}
+			}
+		} else {
+			result.held = p.held
+		}
+	}()
+	if err := p.read(ctx); err != nil {
+		return s.failed(p, err)
+	}
+	f.asked = p.asked
+	f.rows = p.rows()
+	if s.dialect() == noBound && q.bounded() {
+		return nil, nil, errNoBound
+	}
+	if p.overflow && p.hurried {
+		return nil, &failure{why: busy, rows: f.rows}, nil
+	}
+	if p.overflow {
+		return nil, &failure{why: tooFull, rows: f.rows, density: p.density}, nil
+	}
+	n := len(f.rows)
+	if n == 0 && !p.more {
+		return f, nil, nil
+	}
+	if f.twice() != "" {
+		return nil, &failure{why: busy, rows: f.rows}, nil
+	}
+	if n > s.cfg.MaxSkip {
+		return nil, &failure{why: tooFull, rows: f.rows}, nil
+	}
+	behind, err := s.list(ctx, q, 1, n, tries)
+	if err != nil {
+		return s.failed(p, err)
+	}
+	if len(behind.rows) > 0 || behind.more {
+		return nil, s.behind(ctx, q, p, f.rows, tries), nil
+	}
+	if len(p.answers[0].rows) == n && n < top && !p.more {
+		return f, nil, nil // a single answer
+	}
+	ok, err := s.unchanged(ctx, q, f.rows, clock, tries)
+	if err != nil {
+		return s.failed(p, err)
+	}
+	if !ok {
+		return nil, &failure{why: busy, rows: f.rows}, nil
+	}
+	return f, nil, nil
+}
+
+// behind finds out why a row lies behind the window's end: a late one came
+// in, or the server's pages are shorter than it was asked for.
+func (s *Source) behind(ctx context.Context, q query, p *pages, rows []row, tries int) *failure {
+	first := len(p.answers[0].rows)
+	if first > 0 && first < p.top {
+		again, err := s.list(ctx, q, p.top, 0, tries)
+		if err == nil && len(again.rows) == first {
+			if more, err := s.list(ctx, q, 1, first, tries); err == nil && len(more.rows) > 0 {
+				s.capped(first)
+			}
+		}
+	}
+	return &failure{why: busy, rows: rows}
+}
+
+// unchanged is the check, and the second look at what may vanish. It is the
+// last thing that is asked about a window.
+func (s *Source) unchanged(ctx context.Context, q query, rows []row, clock time.Time, tries int) (bool, error) {
+	edge := clock.Add(-s.cfg.Retention + 24*time.Hour)
+	read := make(map[string]time.Time, len(rows))
+	vanishing := map[string]bool{}
+	var newest time.Time
+	for i := range rows {
+		r := &rows[i]
+		read[r.ID] = r.At
+		if r.created.IsZero() {
+			return false, nil // cannot be asked for
+		}
+		if r.created.After(newest) {
+			newest = r.created
+		}
+		if r.created.Before(edge) || r.At.Before(edge) {
+			vanishing[r.ID] = true
+		}
+	}
+	if len(vanishing) > 0 {
+		look := q
+		if look.until.IsZero() || edge.Before(look.until) {
+			look.until = ceil(edge, s.resolution())
+		}
+		most := fewAnswers + 2*len(vanishing)/s.pageSize()
+		for n := 0; len(vanishing) > 0; n++ {
+			a, err := s.list(ctx, look, s.pageSize(), n*s.pageSize(), tries)
+			if err != nil || len(a.rows) == 0 || n > most {
+				return false, err
+			}
+			for i := range a.rows {
+				if a.rows[i].At.Equal(read[a.rows[i].ID]) {
+					delete(vanishing, a.rows[i].ID)
+				}
+			}
+		}
+	}
+	unit := s.resolution()
+	check := query{
+		from:  clock.Add(-s.cfg.Overlap).Truncate(unit),
+		until: newest.Truncate(coarsest).Add(coarsest), // however coarsely it compares, the newest is below
+	}
+	a, err := s.open(ctx, check, fewAnswers, tries)
+	if err != nil || a == nil {
+		return false, err
+	}
+	for i := range a {
+		if at, ok := read[a[i].ID]; ok && !at.Equal(a[i].At) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// open reads an open-ended set in at most few answers, nil if it takes more.
+// Such a set only grows: D distinct incidents, and then nothing at $skip=D,
+// are all of it.
+func (s *Source) open(ctx context.Context, q query, few, tries int) ([]row, error) {
+	rows, ids := []row{}, map[string]bool{}
+	for n := 0; n <= few; n++ {
+		a, err := s.list(ctx, q, s.pageSize(), len(ids), tries)
+		if err != nil {
+			return nil, err
+		}
+		if len(a.rows) == 0 {
+			return rows, nil
+		}
+		before := len(ids)
+		for i := range a.rows {
+			ids[a.rows[i].ID] = true
+		}
+		if len(ids) == before {
+			return nil, nil // the pages move
+		}
+		rows = append(rows, a.rows...)
+	}
+	return nil, nil
+}
+
+// failed sorts an error into what ends the reading and what narrows it.
+func (s *Source) failed(p *pages, err error) (*found, *failure, error) {
+	if !oneCannot(err) {
+		return nil, nil, err
+	}
+	fail := &failure{why: broken, err: err, mark: s.client.succeeded(), rows: p.seen()}
+	var api *APIError
+	if errors.As(err, &api) {
+		fail.id = api.Incident
+	}
+	return nil, fail, nil
+}
+
+// oneCannot says whether an error may be about one of the incidents that were
+// asked for: the API fails to serve it, in time or at all, or serves what
+// cannot be read.
+func oneCannot(err error) bool {
+	var api *APIError
+	if errors.As(err, &api) {
+		return api.Temporary() && api.Status != http.StatusTooManyRequests
+	}
+	return errors.Is(err, errSlow)
+}
