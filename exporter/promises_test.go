@@ -1,0 +1,190 @@
+package exporter_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"incident-exporter/exporter"
+	"incident-exporter/exporter/defender"
+	"incident-exporter/exporter/ledger"
+	"incident-exporter/exporter/simulator"
+)
+
+// read takes in what the archive has come to hold, as a consumer would that
+// reads every object once.
+func (w *world) read() {
+	for _, key := range w.mem.Keys() {
+		if w.objects[key] || !strings.HasPrefix(key, "incidents/") {
+			continue
+		}
+		w.objects[key] = true
+		var r io.Reader = bytes.NewReader(w.mem.Bytes(key))
+		switch {
+		case strings.HasSuffix(key, ".gz"):
+			z, err := gzip.NewReader(r)
+			if err != nil {
+				w.fail("%s: %v", key, err)
+			}
+			r = z
+		case strings.HasSuffix(key, ".zst"):
+			z, err := zstd.NewReader(r)
+			if err != nil {
+				w.fail("%s: %v", key, err)
+			}
+			defer z.Close()
+			r = z
+		}
+		in := bufio.NewReader(r)
+		for {
+			line, err := in.ReadBytes('\n')
+			if err == io.EOF && len(line) == 0 {
+				break
+			}
+			if err != nil {
+				w.fail("%s: %v", key, err)
+			}
+			sum := sha256.Sum256(line[:len(line)-1])
+			if w.stored[sum] != "" {
+				w.fail("P2: %s repeats from %s the line %.200s", key, w.stored[sum], line)
+			}
+			w.stored[sum] = key
+		}
+	}
+}
+
+// whole holds the archive against its own chain, and against the truth.
+func (w *world) whole() *ledger.Manifest {
+	w.read()
+	var faults []string
+	_, err := ledger.Verify(context.Background(), w.mem, ledger.Check{}, func(f ledger.Finding) {
+		if !f.Note {
+			faults = append(faults, string(f.Kind)+": "+f.Text)
+		}
+	})
+	if err != nil && len(w.mem.Keys()) > 0 || len(faults) > 0 {
+		w.fail("P4: verify: %v %q", err, faults)
+	}
+	return w.head()
+}
+
+func (w *world) head() *ledger.Manifest {
+	head, err := ledger.Head(context.Background(), w.mem, stream)
+	if err != nil {
+		w.fail("head: %v", err)
+	}
+	return head
+}
+
+// complete checks P1: every incident's final version that was updated before
+// and visible at seen is in the archive, but for what is named as unfetched.
+func (w *world) complete(before, seen time.Time, head *ledger.Manifest) {
+	for _, v := range w.sim.Final() {
+		at, err := time.Parse(time.RFC3339Nano, v.Updated)
+		if err != nil {
+			w.fail("%v", err)
+		}
+		if !at.Before(before) || v.VisibleFrom.After(seen) || !v.VisibleUntil.IsZero() || w.stored[v.SHA256()] != "" {
+			continue
+		}
+		if !unfetched(head, at) {
+			w.fail("P1: incident %d, updated %s, visible from %s, is not in the archive (covered until %s, settled %s)",
+				v.ID, v.Updated, v.VisibleFrom.UTC().Format(time.RFC3339Nano), head.Window.To.Format(time.RFC3339), head.Settled.Format(time.RFC3339))
+		}
+	}
+}
+
+func unfetched(head *ledger.Manifest, at time.Time) bool {
+	for _, u := range head.Unfetched {
+		if !at.Before(u.From.Time) && at.Before(u.To.Time) {
+			return true
+		}
+	}
+	return false
+}
+
+// acceptable says which errors a pass may end with.
+func (w *world) acceptable(err error) {
+	var refusal *ledger.Refusal
+	if errors.As(err, &refusal) {
+		w.fail("refused: %v", err)
+	}
+	var ignored *defender.IgnoredFilterError
+	if errors.As(err, &ignored) {
+		w.fail("%v", err)
+	}
+}
+
+// unstuck checks P5: in a run in which nothing else goes wrong, incidents that
+// the API cannot serve do not keep the feed from going on.
+func (w *world) unstuck(err error) {
+	var unfinished *exporter.Unfinished
+	var limited *defender.LimitedError
+	if err != nil && !errors.As(err, &unfinished) && !errors.As(err, &limited) {
+		w.fail("P5: %v", err)
+	}
+}
+
+// end: once nothing happens any more and nothing fails, one pass after the
+// overlap makes everything whole.
+func (w *world) end(p *process, clean bool) {
+	w.sim.Change(func(b *simulator.Behaviour) {
+		b.ChurnPerCall, b.FailRate, b.Poison, b.LateBy = 0, 0, nil, 0
+	})
+	quiet := w.sim.Now()
+	wait := worldOverlap + worldSettle + 3*time.Second
+	if w.deep {
+		wait += w.cfg.DeepEvery
+	}
+	time.Sleep(wait)
+	begin := w.sim.Now()
+	for n := 0; ; n++ {
+		got, err := w.run(p, false, 0)
+		w.say("end: %s, %d calls, unfetched %d: %v", got.Head, got.Calls, got.Unfetched, err)
+		var unfinished *exporter.Unfinished
+		var limited *defender.LimitedError
+		if (errors.As(err, &unfinished) || errors.As(err, &limited)) && n < 200 {
+			time.Sleep(10 * time.Minute)
+			continue // what a short run does not manage the next one does
+		}
+		if err != nil {
+			w.fail("the last pass: %v", err)
+		}
+		head := w.head()
+		deep := !w.deep || head.Deep == nil && !head.DeepSettled.Add(w.cfg.DeepOverlap).Before(quiet)
+		if n < 200 && (got.Unfetched > 0 || !deep) {
+			continue // a deep pass takes as many runs as it needs, and the one under way may have begun too early
+		}
+		break
+	}
+	head := w.whole()
+	if len(head.Unfetched) > 0 {
+		w.fail("P5: still unfetched: %v", head.Unfetched)
+	}
+	w.complete(begin.Add(-worldSettle-2*time.Second), begin, head)
+	served := map[[32]byte]bool{}
+	for _, v := range w.sim.Truth() {
+		served[v.SHA256()] = true
+	}
+	for sum := range w.stored {
+		if !served[sum] {
+			w.fail("P3: a line was never served: %x", sum)
+		}
+	}
+	for _, v := range w.sim.Violations() {
+		if clean || !strings.HasPrefix(v, "quota: ") {
+			w.fail("P8, P6: %s", v)
+		}
+	}
+	if v := w.mem.Violations(); len(v) > 0 {
+		w.fail("P3: %q", v)
+	}
+}
