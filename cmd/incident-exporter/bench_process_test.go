@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"incident-exporter/exporter/simulator"
+)
+
+// The program that `make bench` has built. The test binary would do, but is not what people run.
+const builtProgram = "../../bin/incident-exporter"
+
+// benchRounds is how often CPU is measured; the least of each side counts, for what is above it is
+// the work of others.
+const benchRounds = 3
+
+// cost is what processes used.
+type cost struct {
+	cpu    time.Duration // user and system
+	memory int64         // largest resident set of one of them, bytes
+}
+
+// costOf is what finished processes used.
+//
+// Linux counts in what the process that started it had in memory at that moment. Ours is small as
+// long as these tests run before those that simulate in this process: files are run by name.
+func costOf(t *testing.T, processes ...*exec.Cmd) (c cost) {
+	t.Helper()
+	for _, p := range processes {
+		usage, ok := p.ProcessState.SysUsage().(*syscall.Rusage)
+		if !ok {
+			t.Fatalf("no resource usage of %s", p.Path)
+		}
+		c.cpu += p.ProcessState.UserTime() + p.ProcessState.SystemTime()
+		size := int64(usage.Maxrss)
+		if runtime.GOOS != "darwin" {
+			size *= 1024
+		}
+		c.memory = max(c.memory, size)
+	}
+	return c
+}
+
+// exportOnce exports a simulated tenant into a new archive with a process of its own. The error is
+// that of the export, or says that it did not export everything.
+func exportOnce(t *testing.T, env []string, incidents int) (archive string, c cost, err error) {
+	t.Helper()
+	archive = filepath.Join(t.TempDir(), "archive")
+	program, err := filepath.Abs(builtProgram)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), program, "export", "--json")
+	// What was updated in the last minute is to be counted too.
+	command.Env = append(slices.Clone(env), "EXPORTER_SINK=file:"+archive, "EXPORTER_LOG_LEVEL=warn", "EXPORTER_SETTLE=0s")
+	var out, errs bytes.Buffer
+	command.Stdout, command.Stderr = &out, &errs
+	if err := command.Run(); err != nil {
+		return archive, cost{}, fmt.Errorf("export: %w, %s", err, errs.String())
+	}
+	if got := jsonLines(t, out.String())[0]["versions"]; got != float64(incidents) {
+		return archive, cost{}, fmt.Errorf("export: %v versions of %d incidents, %s", got, incidents, errs.String())
+	}
+	return archive, costOf(t, command), nil
+}
+
+// curlOnce fetches the same pages with curl through gzip -6, and returns the size of the result.
+func curlOnce(t *testing.T, env []string, incidents int) (size int64, c cost) {
+	t.Helper()
+	setting := func(name string) string {
+		for _, e := range env {
+			if value, ok := strings.CutPrefix(e, name+"="); ok {
+				return value
+			}
+		}
+		t.Fatalf("no %s", name)
+		return ""
+	}
+	curl := func(stdin string, args ...string) *exec.Cmd {
+		command := exec.CommandContext(t.Context(), "curl", append([]string{"-q", "-sS", "--fail", "--noproxy", "*", "--cacert", setting("SSL_CERT_FILE")}, args...)...)
+		command.Stdin, command.Stderr = strings.NewReader(stdin), os.Stderr
+		return command
+	}
+	form := url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {simulator.DefaultClientID}, "client_secret": {simulator.DefaultSecret},
+		"scope": {simulator.DefaultAudience + "/.default"},
+	}
+	answer, err := curl(form.Encode(), "--data", "@-", setting("AZURE_AUTHORITY_HOST")+"/"+simulator.DefaultTenant+"/oauth2/v2.0/token").Output()
+	var token struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err != nil || json.Unmarshal(answer, &token) != nil || token.AccessToken == "" {
+		t.Fatalf("token: %v", err)
+	}
+	var pages strings.Builder
+	fmt.Fprintf(&pages, "header = \"Authorization: Bearer %s\"\n", token.AccessToken)
+	for skip := 0; skip < incidents; skip += 100 {
+		fmt.Fprintf(&pages, "url = \"%s/api/incidents?$top=100&$skip=%d\"\n", setting("EXPORTER_API_URL"), skip)
+	}
+	fetch := curl(pages.String(), "--globoff", "--config", "-")
+	compress := exec.CommandContext(t.Context(), "gzip", "-6")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compressed counter
+	fetch.Stdout, compress.Stdin, compress.Stdout = w, r, &compressed
+	for _, command := range []*exec.Cmd{compress, fetch} {
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = w.Close(), r.Close() // the processes have their own
+	for _, command := range []*exec.Cmd{fetch, compress} {
+		if err := command.Wait(); err != nil {
+			t.Fatalf("%s: %v", command.Path, err)
+		}
+	}
+	return int64(compressed), costOf(t, fetch, compress)
+}
+
+// counter counts what is written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+var _ io.Writer = (*counter)(nil)
+
+// dataSize is how many bytes the data objects of an archive have.
+func dataSize(t *testing.T, archive string) (size int64) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(archive, "incidents"), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			size += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
+
+// TestBenchProcesses measures the real program, beside curl and gzip, on a simulator in a process of
+// its own.
+func TestBenchProcesses(t *testing.T) {
+	if !benching() {
+		return
+	}
+	tenant := func(incidents, size int) (env []string, stop func()) {
+		file := filepath.Join(t.TempDir(), "sim.env")
+		// Not up to the edge of the retention: what would vanish is not to be missed.
+		sim := simulate(t, "--settings", file, "--no-quota", "--incidents", fmt.Sprint(incidents), "--size", fmt.Sprint(size), "--span", "179d")
+		return sourced(t, file), func() {
+			if said := sim.stop(t); !strings.Contains(said, " 0 violations") {
+				t.Error(said)
+			}
+		}
+	}
+	const mebi = 1 << 20
+	env, stop := tenant(20_000, 8_000)
+	var ours, theirs cost
+	var stored, piped int64
+	for n := range benchRounds {
+		archive, c, err := exportOnce(t, env, 20_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, d := curlOnce(t, env, 20_000)
+		if n == 0 || c.cpu < ours.cpu {
+			ours.cpu = c.cpu
+		}
+		if n == 0 || d.cpu < theirs.cpu {
+			theirs.cpu = d.cpu
+		}
+		ours.memory = max(ours.memory, c.memory)
+		stored, piped = dataSize(t, archive), size
+	}
+	stop()
+	figure("CPU / curl and gzip -6 of the same pages", ours.cpu.Seconds()/theirs.cpu.Seconds(), 1, "",
+		fmt.Sprintf("%v / %v, 20,000 incidents of 8 KB", ours.cpu.Round(10*time.Millisecond), theirs.cpu.Round(10*time.Millisecond)))
+	figure("size / curl and gzip -6 of the same pages", float64(stored)/float64(piped), 1.1, "", fmt.Sprintf("%d / %d bytes", stored, piped))
+	figure("peak memory, 20,000 incidents of 8 KB", float64(ours.memory)/mebi, 48, "MiB", "")
+
+	env, stop = tenant(200_000, 8_000)
+	_, c, err := exportOnce(t, env, 200_000)
+	stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	figure("peak memory, 200,000 incidents of 8 KB", float64(c.memory)/mebi, 48, "MiB", fmt.Sprintf("%v CPU", c.cpu.Round(10*time.Millisecond)))
+
+	// A page of 100 is 100 MB, three times what one answer may have.
+	env, stop = tenant(400, 1_000_000)
+	_, c, err = exportOnce(t, env, 400)
+	stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	figure("peak memory, 400 incidents of 1 MB: a page is 100 MB", float64(c.memory)/mebi, 128, "MiB", "EXPORTER_MAX_ANSWER_BYTES is 32 MiB")
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"incident-exporter/exporter/ledger"
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	var (
+		asJSON, strict bool
+		head           string
+		check          ledger.Check
+	)
+	command := &cobra.Command{
+		Use:   "verify",
+		Short: "Proves the archive whole, or lists what is wrong with it",
+		Long: "Reads the whole archive and holds it to its chain of manifests, offline. Exits with 3 if there are faults.\n" +
+			"That the newest end was cut off, or all of it rewritten, shows only against a head that someone kept: --head.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if head != "" {
+				var err error
+				if check.HeadSeq, check.HeadHash, err = ledger.ParseHead(head); err != nil {
+					return &exitError{exitUsage, fmt.Errorf("read --head: %w", err), "give the whole line that `incident-exporter export` printed: a number, a colon and 64 hexadecimal digits"}
+				}
+			}
+			r, sink, err := a.openReader()
+			if err != nil {
+				return err
+			}
+			defer func() { _ = r.Close() }() // read only
+			var printed error
+			sum, err := ledger.Verify(cmd.Context(), r, check, func(f ledger.Finding) {
+				f.Note = f.Note && !strict
+				if err := a.printFinding(f, asJSON); printed == nil {
+					printed = err
+				}
+			})
+			if errors.Is(err, fs.ErrNotExist) && sum.Streams == 0 {
+				return noArchive(sink)
+			}
+			if err != nil {
+				return &exitError{exitFailed, fmt.Errorf("verify %s: %w", sink, err), "not all of it could be looked at: let this program's user read the archive"}
+			}
+			if strict {
+				sum.Faults, sum.Notes = sum.Faults+sum.Notes, 0
+			}
+			if err := errors.Join(printed, a.printSummary(sum, asJSON)); err != nil {
+				return err
+			}
+			if sum.Faults > 0 {
+				return &exitError{code: exitFaults}
+			}
+			return nil
+		},
+	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line: findings, then the summary")
+	command.Flags().BoolVar(&strict, "strict", false, "take notes (pending, unfetched, void) for faults")
+	command.Flags().StringVar(&head, "head", "", "a head, `SEQ:HASH`, that a run printed: the archive must still have it")
+	command.Flags().Uint64Var(&check.Since, "since", 0, "begin at this `SEQ`: what was before it may be gone")
+	return command
+}
+
+// printFinding prints one line: what it is, the object's key, and what is wrong with it.
+func (a *app) printFinding(f ledger.Finding, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(f)
+	}
+	weight := "fault"
+	if f.Note {
+		weight = "note"
+	}
+	// The key tells the stream too; what is said of no one object names the stream alone.
+	where := ""
+	switch {
+	case f.Key != "":
+		where = " " + f.Key
+	case f.Source != "":
+		where = " " + f.Source + "/" + f.Tenant
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s: %s%s: %s\n", weight, f.Kind, where, f.Text)
+	return err
+}
+
+func (a *app) printSummary(sum ledger.Summary, asJSON bool) error {
+	if asJSON {
+		if sum.Heads == nil {
+			sum.Heads = []ledger.ChainHead{}
+		}
+		return a.printJSON(struct {
+			Summary ledger.Summary `json:"summary"`
+		}{sum})
+	}
+	var text strings.Builder
+	if sum.Faults > 0 {
+		fmt.Fprintf(&text, "%d faults", sum.Faults)
+	} else {
+		fmt.Fprintf(&text, "whole: %d streams, %d manifests, %d objects, %d versions", sum.Streams, sum.Manifests, sum.Objects, sum.Versions)
+		for _, h := range sum.Heads {
+			if len(sum.Heads) > 1 {
+				fmt.Fprintf(&text, "; head of %s/%s %s", h.Source, h.Tenant, h.Head)
+			} else {
+				fmt.Fprintf(&text, "; head %s", h.Head)
+			}
+		}
+	}
+	if sum.Notes > 0 {
+		fmt.Fprintf(&text, "; %d notes", sum.Notes)
+	}
+	_, err := fmt.Fprintln(a.stdout, text.String())
+	return err
+}

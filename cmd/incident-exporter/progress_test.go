@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"incident-exporter/exporter"
+)
+
+func TestProgressLine(t *testing.T) {
+	var out bytes.Buffer
+	line := &progressLine{out: &out}
+	line.begin()
+	begun := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	line.observe(exporter.Progress{From: begun, Covered: begun.Add(8 * time.Hour), Target: begun.Add(24 * time.Hour), Versions: 1234, Calls: 31, Left: 7})
+	shown := out.String()[strings.LastIndex(out.String(), eraseLine):]
+	for _, want := range []string{"2026-03-02 08:00", "1234 versions", "31 calls", "quota left 7", "left"} {
+		if !strings.Contains(shown, want) || strings.Contains(shown, "\n") || len(shown) > progressWidth+len(eraseLine) {
+			t.Errorf("%q is not in %q", want, shown)
+		}
+	}
+	out.Reset()
+	if n, err := line.Write([]byte("a warning\n")); n != 10 || err != nil || out.String() != eraseLine+"a warning\n"+strings.TrimPrefix(shown, eraseLine) {
+		t.Errorf("beside a log record: %q, %d, %v", out.String(), n, err)
+	}
+	out.Reset()
+	line.end()
+	if _, err := line.Write([]byte("done\n")); err != nil || out.String() != eraseLine+"done\n" {
+		t.Errorf("at the end: %q, %v", out.String(), err)
+	}
+}
+
+func TestTimeLeft(t *testing.T) {
+	from := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	at := func(covered, target time.Duration) exporter.Progress {
+		return exporter.Progress{From: from, Covered: from.Add(covered), Target: from.Add(target)}
+	}
+	for _, test := range []struct {
+		p    exporter.Progress
+		want time.Duration
+		ok   bool
+	}{
+		{at(time.Hour, 4*time.Hour), 3 * time.Minute, true},
+		{at(4*time.Hour, 4*time.Hour), 0, true},
+		{at(0, time.Hour), 0, false},
+		{at(2*time.Hour, time.Hour), 0, false},
+		{exporter.Progress{From: from, Covered: from.Add(time.Hour)}, 0, false},
+	} {
+		if left, ok := timeLeft(test.p, time.Minute); left != test.want || ok != test.ok {
+			t.Errorf("%+v: %v, %v, want %v", test.p, left, ok, test.want)
+		}
+	}
+}
+
+// TestProgressBesideLogs: without a terminal there is no line, and nothing less is logged.
+func TestProgressBesideLogs(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stderr: &out}
+	own, within, line := a.newProgress(load(t))
+	line.begin()
+	own.Info("one")
+	within.Info("two")
+	line.observe(exporter.Progress{})
+	line.end()
+	if text := out.String(); strings.Count(text, "\n") != 2 || strings.Contains(text, "\r") {
+		t.Errorf("said %q", text)
+	}
+}
