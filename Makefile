@@ -1,0 +1,51 @@
+# What a user or a contributor runs. Everything but lint needs Go, make and
+# git only; lint builds its linter from the module in .ci.
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PACKAGES := ./...
+SEEDS ?= 3000
+
+# The race detector needs a C compiler, which Go looks for itself.
+RACE := $(shell go env CGO_ENABLED)
+
+# The linter's rules: what is wrong or unused, and the few of style that a
+# reader notices (package comments, the form of errors, receiver names).
+RULES := SA*,-SA9003,S1*,U1000,ST1000,ST1001,ST1005,ST1006,ST1008,ST1012,ST1016,ST1017,ST1019
+
+# No test may look for credentials on the network.
+export AWS_EC2_METADATA_DISABLED := true
+
+.PHONY: build test lint demo bench soak clean
+
+build:
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/incident-exporter ./cmd/incident-exporter
+
+test:
+	go vet $(PACKAGES)
+	go test -count=1 -timeout=15m $(PACKAGES)
+ifeq ($(RACE),1)
+	go test -race -short -count=1 -timeout=15m $(PACKAGES)
+else
+	@echo 'race detector: left out, it needs a C compiler' >&2; test -z "$$CI"
+endif
+
+# The second vet compiles all that is not for Linux.
+lint:
+	@unformatted="$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l)"; \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w wanted:"; echo "$$unformatted"; exit 1; fi
+	go tool -modfile=.ci/go.mod staticcheck -checks '$(RULES)' $(PACKAGES)
+	GOOS=darwin CGO_ENABLED=0 go vet $(PACKAGES)
+
+demo: build
+	bin/incident-exporter demo
+
+# Prints the ratios of the README's table of figures.
+bench: build
+	BENCH_REPORT=1 go test -count=1 -timeout=60m -v -run '^TestBench' ./cmd/incident-exporter
+
+# The world in a seed, SEEDS of them; each failure prints its seed.
+soak:
+	SOAK_SEEDS=$(SEEDS) go test -count=1 -timeout=0 -v -run '^TestWorld' ./exporter
+
+clean:
+	rm -rf bin
