@@ -165,16 +165,8 @@ func (s *Source) Since(ctx context.Context, from time.Time) (*exporter.Segment, 
 	s.reads(from)
 	q := query{from: from.Truncate(s.resolution())}
 	a, err := s.list(ctx, q, s.pageSize(), 0, attempts)
-	if err != nil && !oneCannot(err) {
-		return nil, err
-	}
 	if err != nil {
-		// It may be one incident that cannot be served. If the API answers at
-		// all, windows will find out which.
-		if s.Clock(ctx) != nil {
-			return nil, err
-		}
-		return nil, nil
+		return nil, s.blocked(ctx, err)
 	}
 	date := s.date()
 	s.pace.seen(a.rows, s.pageSize())
@@ -184,7 +176,7 @@ func (s *Source) Since(ctx context.Context, from time.Time) (*exporter.Segment, 
 	if len(a.rows) > 0 {
 		behind, err := s.list(ctx, q, 1, len(a.rows), attempts)
 		if err != nil {
-			return nil, err
+			return nil, s.blocked(ctx, err)
 		}
 		if len(behind.rows) > 0 {
 			return nil, nil // grown, or capped: closed windows will tell
@@ -195,6 +187,16 @@ func (s *Source) Since(ctx context.Context, from time.Time) (*exporter.Segment, 
 		return nil, nil
 	}
 	return f.segment(s.packer), nil
+}
+
+// blocked is what an error of Since comes to: nothing, if it may be about one
+// incident that cannot be served and the API answers at all. Windows will find
+// out which.
+func (s *Source) blocked(ctx context.Context, err error) error {
+	if oneCannot(err) && s.Clock(ctx) == nil {
+		return nil
+	}
+	return err
 }
 
 // date is the Date of the newest answer.

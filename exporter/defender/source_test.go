@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -425,6 +426,21 @@ func TestSince(t *testing.T) {
 		}
 		if seg, err = tn.source.Since(t.Context(), now.Add(-2*time.Hour)); err != nil || seg != nil {
 			t.Errorf("110 in one answer: %v, %v", seg, err)
+		}
+	})
+}
+
+// An answer cut short, and behind it what cannot be served: no error, windows
+// are to find out.
+func TestSinceWithPoisonBehindIt(t *testing.T) {
+	in(t, func(t *testing.T) {
+		tn := newTenant(t, simulator.Options{Incidents: 90, Span: time.Hour}, func(b *simulator.Behaviour) { b.PageCap = 20 }, nil)
+		now := tn.sim.Now()
+		truth := tn.sim.Final()
+		slices.SortFunc(truth, func(a, b simulator.Version) int { return b.VisibleFrom.Compare(a.VisibleFrom) })
+		tn.sim.Change(func(b *simulator.Behaviour) { b.Poison = map[int64]bool{truth[20].ID: true} })
+		if seg, err := tn.source.Since(t.Context(), now.Add(-2*time.Hour)); err != nil || seg != nil {
+			t.Errorf("%v, %v", seg, err)
 		}
 	})
 }
