@@ -437,7 +437,7 @@ func TestSinceWithPoisonBehindIt(t *testing.T) {
 		tn := newTenant(t, simulator.Options{Incidents: 90, Span: time.Hour}, func(b *simulator.Behaviour) { b.PageCap = 20 }, nil)
 		now := tn.sim.Now()
 		truth := tn.sim.Final()
-		slices.SortFunc(truth, func(a, b simulator.Version) int { return b.VisibleFrom.Compare(a.VisibleFrom) })
+		slices.SortFunc(truth, func(a, b simulator.Version) int { return strings.Compare(b.Updated, a.Updated) })
 		tn.sim.Change(func(b *simulator.Behaviour) { b.Poison = map[int64]bool{truth[20].ID: true} })
 		if seg, err := tn.source.Since(t.Context(), now.Add(-2*time.Hour)); err != nil || seg != nil {
 			t.Errorf("%v, %v", seg, err)
