@@ -24,15 +24,27 @@ func newPacker(concurrency int) *packer {
 // so that windows can be large: a window's size is what keeps its two extra
 // calls cheap.
 type pile struct {
-	open   []byte   // lines not yet compressed
-	sealed [][]byte // nil where all lines have been taken
-	left   []int32  // lines of each that have not been taken
-	bytes  int64    // held by sealed
+	open   []byte // lines not yet compressed
+	sealed []sealed
+	left   []int32 // lines of each that have not been taken
+	bytes  int64   // held by sealed
 }
 
-// chunk is how much is compressed at once: small enough to be decompressed
-// for one line, large enough to compress well.
-const chunk = 128 << 10
+// sealed is one chunk.
+type sealed struct {
+	text   []byte // nil where all lines have been taken
+	packed bool
+}
+
+const (
+	// chunk is how much is compressed at once: small enough to be decompressed
+	// for one line, large enough to compress well.
+	chunk = 128 << 10
+
+	// A chunk smaller than this is held as it is: what the few lines of a
+	// quiet tenant take is not worth an encoder's work.
+	smallest = 16 << 10
+)
 
 // place is where a line lies.
 type place struct {
@@ -59,10 +71,13 @@ func (p *pile) seal(z *packer, scratch *[]byte) {
 	if len(p.open) == 0 {
 		return
 	}
-	*scratch = z.in.EncodeAll(p.open, (*scratch)[:0])
-	packed := append(make([]byte, 0, len(*scratch)), *scratch...)
-	p.sealed = append(p.sealed, packed)
-	p.bytes += int64(len(packed))
+	text, packed := p.open, len(p.open) >= smallest
+	if packed {
+		*scratch = z.in.EncodeAll(text, (*scratch)[:0])
+		text = *scratch
+	}
+	p.sealed = append(p.sealed, sealed{append(make([]byte, 0, len(text)), text...), packed})
+	p.bytes += int64(len(text))
 	p.open = p.open[:0]
 }
 
@@ -78,6 +93,10 @@ type lines struct {
 }
 
 func (l *lines) take(at place) ([]byte, error) {
+	held := at.pile.sealed[at.chunk]
+	if !held.packed {
+		return l.taken(at, held.text), nil
+	}
 	for i := range l.recent {
 		if r := &l.recent[i]; r.pile == at.pile && r.chunk == at.chunk {
 			return l.taken(at, r.text), nil
@@ -85,7 +104,7 @@ func (l *lines) take(at place) ([]byte, error) {
 	}
 	l.turn = (l.turn + 1) % len(l.recent)
 	r := &l.recent[l.turn]
-	text, err := l.z.out.DecodeAll(at.pile.sealed[at.chunk], r.text[:0])
+	text, err := l.z.out.DecodeAll(held.text, r.text[:0])
 	if err != nil {
 		return nil, fmt.Errorf("decompress what was held in memory: %w", err)
 	}
@@ -95,7 +114,7 @@ func (l *lines) take(at place) ([]byte, error) {
 
 func (l *lines) taken(at place, text []byte) []byte {
 	if at.pile.left[at.chunk]--; at.pile.left[at.chunk] == 0 {
-		at.pile.sealed[at.chunk] = nil
+		at.pile.sealed[at.chunk].text = nil
 	}
 	return text[at.offset : at.offset+at.size]
 }
