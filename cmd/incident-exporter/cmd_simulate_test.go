@@ -154,8 +154,12 @@ func TestShell(t *testing.T) {
 // updated. Nothing may be missing, nothing there twice.
 func TestTwentyThousandWithChurn(t *testing.T) {
 	t.Parallel()
+	incidents := 20_000
+	if testing.Short() { // under the race detector
+		incidents = 4000
+	}
 	flags := simulateFlags{
-		incidents: 20_000, size: 700, tie: 450, churn: 3, seed: 11, span: duration{170 * 24 * time.Hour},
+		incidents: incidents, size: 700, tie: 450, churn: 3, seed: 11, span: duration{170 * 24 * time.Hour},
 		density: "office-hours", dialect: "seconds", noQuota: true,
 	}
 	sim := flags.simulator()
