@@ -73,7 +73,7 @@ func newRig(t *testing.T, options simulator.Options, quota []defender.Limit, cha
 	}
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("BENCH_LOG") != "" {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	source := defender.New(defender.Config{
 		Origin: &url.URL{Scheme: "https", Host: "api.fabrikam.example"}, Transport: transport,

@@ -58,6 +58,7 @@ func (s *Source) list(ctx context.Context, q query, top, skip, tries int) (*answ
 		if q.bounded() && err == nil {
 			s.acceptBound(as)
 		}
+		s.log.Debug("listed", "incidents", q, "top", top, "skip", skip, "rows", len(a.rows), "error", err)
 		return a, err
 	}
 }

@@ -61,6 +61,9 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 	if narrowed {
 		tries = narrowAttempts
 	}
+	deeper := func(ctx context.Context, p piece, hand emit) error {
+		return s.stretch(ctx, p, top, n, narrowed, hand)
+	}
 	for again := 0; ; again++ {
 		// The resolution may have been learnt since the piece was cut.
 		p.query = p.aligned(s.resolution())
@@ -69,23 +72,26 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			return err
 		}
 		if fail == nil {
-			s.pace.done(p.query, len(f.rows), f.held, s.pageSize(), len(f.rows) >= s.pageSize())
+			s.pace.done(p.query, len(f.rows), s.pageSize())
 			return hand(f)
 		}
 		s.log.Debug("not complete", "stretch", p.query, "why", string(fail.why), "rows", len(fail.rows), "error", fail.err)
 		var pieces []piece
 		switch fail.why {
-		case busy:
+		case busy, expiring:
 			if len(fail.rows) >= s.pageSize() {
-				s.pace.busy()
+				if fail.why == busy {
+					s.pace.busy()
+				}
 			} else if again < patience {
 				continue // a late one came in, most likely
 			}
 			pieces = s.split(p.query, fail.rows, singleRows(s.pageSize()))
 		case tooFull:
-			if pieces = s.replan(p.query, fail.density); len(pieces) < 2 {
-				pieces = s.split(p.query, fail.rows, s.pace.rows(s.pageSize(), 0))
+			if plan, ok := s.replan(p.query, fail.density); ok {
+				return s.ordered(ctx, 0, plan, deeper, hand)
 			}
+			pieces = s.split(p.query, fail.rows, s.pace.rows(s.pageSize(), 0))
 		case broken:
 			if n.begin() {
 				if err := s.Clock(ctx); err != nil {
@@ -121,33 +127,27 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			next := todo[0]
 			todo = todo[1:]
 			return next, true
-		}, func(ctx context.Context, p piece, hand emit) error {
-			return s.stretch(ctx, p, top, n, narrowed, hand)
-		}, hand)
+		}, deeper, hand)
 	}
 }
 
-// replanned is how many windows are cut off at once from one that is too large.
-const replanned = 4
-
-// replan cuts windows of the usual size for a density that has just been seen
-// off the newest end of a query. The rest stays one: it may hold nothing.
-func (s *Source) replan(q query, density float64) (pieces []piece) {
+// replan plans a query anew that is too large, for the density that has just
+// been seen at its newest end. ok is false where that leaves it as it is.
+func (s *Source) replan(q query, density float64) (plan func() (piece, bool), ok bool) {
 	if density == 0 || q.part {
-		return nil
+		return nil, false
 	}
 	s.pace.learn(density)
-	rows := s.pace.rows(s.pageSize(), s.cfg.Hold)
-	span := time.Duration(float64(rows) / density * float64(time.Second)).Truncate(coarsest)
-	for len(pieces) < replanned && span > 0 && q.to.Sub(q.from) > span*3/2 {
-		last := q
-		last.from = q.to.Add(-span).Truncate(coarsest)
-		q.to, q.part = last.from, false
-		pieces = append(pieces, piece{last, rows})
-	}
-	pieces = append(pieces, piece{q, 0})
-	slices.Reverse(pieces)
-	return pieces
+	rest := s.planned(q.from, q.to)
+	first, _ := rest()
+	given := false
+	return func() (piece, bool) {
+		if !given {
+			given = true
+			return first, true
+		}
+		return rest()
+	}, first.to.Before(q.to)
 }
 
 // singleRows is how many rows a window aims at that is to fit one answer.

@@ -112,10 +112,11 @@ func (p *pages) take() (page int, ok bool) {
 	return page, true
 }
 
-// sure is the last page that is surely there.
+// sure is the last page that is surely there: what was foreseen from a page is
+// the more certain the less is left behind it.
 func (p *pages) sure() int {
-	pages := p.expect / p.top
-	return pages - 1 - pages/16
+	left := (p.expect-p.top/2)/p.top - 1 - p.foreseen
+	return p.foreseen + left - left/16
 }
 
 // answered takes a page in, and reports whether to go on.
@@ -136,6 +137,7 @@ func (p *pages) answered(page int, a *answer, err error) bool {
 	p.arrived++
 	p.held += a.pile.bytes
 	p.s.held.add(a.pile.bytes)
+	p.s.pace.weigh(len(a.rows), a.pile.bytes)
 	p.foresee(page, a.rows)
 	if p.asked.IsZero() || a.asked.Before(p.asked) {
 		p.asked = a.asked
@@ -166,13 +168,13 @@ func (p *pages) foresee(page int, rows []row) {
 	p.foreseen = page
 	seen := (page + 1) * p.top
 	p.density = float64(seen) / span
-	n := int(p.density * p.q.to.Sub(p.q.from).Seconds())
+	n, room := p.density*p.q.to.Sub(p.q.from).Seconds(), p.s.roomFor()
 	switch {
-	case page == 0 && n > p.s.roomFor()*5/4:
+	case page == 0 && n > 2*room, page >= firstPages && n > 1.1*room:
 		p.overflow = true
 	case page == 0 && p.expect == 0:
-		p.expect = n * 3 / 4
+		p.expect = int(n * 3 / 4)
 	case page > 0:
-		p.expect = n
+		p.expect = int(n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 const (
 	firstPages   = 8  // of a window while nothing is known of the tenant
-	mostPages    = 90 // of a window: its two extra calls cost little
+	mostPages    = 84 // of a window: its two extra calls cost little
 	countedAhead = 4  // windows of many pages read at once
 )
 
@@ -51,7 +52,7 @@ func (p *pace) seen(rows []row, top int) {
 }
 
 // done learns from a window that was shown complete.
-func (p *pace) done(q query, rows int, held int64, top int, counted bool) {
+func (p *pace) done(q query, rows, top int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if span := q.to.Sub(q.from).Seconds(); span >= 1 && q.since.IsZero() && q.until.IsZero() {
@@ -67,17 +68,28 @@ func (p *pace) done(q query, rows int, held int64, top int, counted bool) {
 			p.density = 0.3*p.density + 0.7*now
 		}
 	}
-	if rows > 0 && held > 0 {
-		if now := float64(held) / float64(rows); p.perRow == 0 {
-			p.perRow = now
-		} else {
-			p.perRow = 0.7*p.perRow + 0.3*now
+	if rows >= top && p.penalty == 0 {
+		p.pages = mostPages
+	} else if rows >= top { // it has been edited before: not at once
+		if p.pages *= 3; p.pages >= mostPages {
+			p.pages, p.penalty = mostPages, 0
 		}
-	}
-	if counted {
-		p.pages, p.penalty = mostPages, 0
 	} else if p.single > 0 {
 		p.single--
+	}
+}
+
+// weigh learns what the rows of an answer are held in.
+func (p *pace) weigh(rows int, held int64) {
+	if rows == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := float64(held) / float64(rows); p.perRow == 0 {
+		p.perRow = now
+	} else {
+		p.perRow = 0.9*p.perRow + 0.1*now
 	}
 }
 
@@ -144,9 +156,15 @@ func (p *pace) next(from, to time.Time, top int, hold int64, unit time.Duration)
 	if !p.known || p.density <= 0 {
 		return next
 	}
-	seconds := float64(rows) / p.density
-	if left := to.Sub(from).Seconds(); left > 1.3*seconds {
-		if end := from.Add(time.Duration(seconds * float64(time.Second))).Truncate(max(unit, time.Second)); end.After(from) {
+	// Equal parts, each of the rows aimed at or a little more.
+	spare := 1.1
+	if p.single > 0 {
+		spare = 1
+	}
+	left := to.Sub(from).Seconds()
+	parts := math.Ceil(left * p.density / (spare * float64(rows)))
+	if parts > 1 {
+		if end := from.Add(time.Duration(left / parts * float64(time.Second))).Truncate(max(unit, time.Second)); end.After(from) {
 			next.to = end
 		} else if end = from.Truncate(time.Second).Add(time.Second); end.Before(to) {
 			next.to = end
@@ -182,22 +200,25 @@ func (s *Source) Read(ctx context.Context, from, to time.Time, again bool, hand 
 		s.held.add(-f.held)
 		return err
 	}
-	next := from.Truncate(s.resolution())
-	end := ceil(to, s.resolution())
-	err := s.ordered(ctx, 0, func() (piece, bool) {
-		if !next.Before(end) {
-			return piece{}, false
-		}
-		p := s.pace.next(next, end, s.pageSize(), s.cfg.Hold, s.resolution())
-		next = p.to
-		return p, true
-	}, func(ctx context.Context, p piece, hand emit) error {
+	err := s.ordered(ctx, 0, s.planned(from.Truncate(s.resolution()), ceil(to, s.resolution())), func(ctx context.Context, p piece, hand emit) error {
 		return s.stretch(ctx, p, s.cfg.Top, n, false, hand)
 	}, give)
 	if errors.Is(err, errNoBound) {
 		return s.openEnded(ctx, at, to, hand)
 	}
 	return err
+}
+
+// planned gives out windows, each planned by what is known when it is.
+func (s *Source) planned(from, to time.Time) func() (piece, bool) {
+	return func() (piece, bool) {
+		if !from.Before(to) {
+			return piece{}, false
+		}
+		p := s.pace.next(from, to, s.pageSize(), s.cfg.Hold, s.resolution())
+		from = p.to
+		return p, true
+	}
 }
 
 // ordered reads pieces, several at once, and hands on what was found of them
@@ -281,9 +302,9 @@ func (s *Source) width(width int) int {
 	return countedAhead
 }
 
-// roomFor is how many rows a window may have.
-func (s *Source) roomFor() int {
+// roomFor is how many rows a window can have.
+func (s *Source) roomFor() float64 {
 	s.pace.mu.Lock()
 	defer s.pace.mu.Unlock()
-	return min(s.cfg.MaxSkip, int(float64(s.cfg.Hold)/s.pace.bytesPerRow()))
+	return min(float64(s.cfg.MaxSkip), 1.5*float64(s.cfg.Hold)/s.pace.bytesPerRow())
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"incident-exporter/exporter"
@@ -54,9 +55,10 @@ func (f *found) twice() string {
 type reason string
 
 const (
-	busy    reason = "it changes while it is read"
-	tooFull reason = "it holds more than can be read at once"
-	broken  reason = "the API cannot serve it"
+	busy     reason = "it changes while it is read"
+	expiring reason = "incidents at the end of the retention vanish while it is read"
+	tooFull  reason = "it holds more than can be read at once"
+	broken   reason = "the API cannot serve it"
 )
 
 // failure is a window that was not shown complete, and what was seen of it.
@@ -145,12 +147,12 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 	if len(p.answers[0].rows) == n && n < top && !p.more {
 		return f, nil, nil // a single answer
 	}
-	ok, err := s.unchanged(ctx, q, f.rows, clock, tries)
+	why, err := s.changed(ctx, q, f.rows, clock, tries)
 	if err != nil {
 		return s.failed(p, err)
 	}
-	if !ok {
-		return nil, &failure{why: busy, rows: f.rows}, nil
+	if why != "" {
+		return nil, &failure{why: why, rows: f.rows}, nil
 	}
 	return f, nil, nil
 }
@@ -170,9 +172,10 @@ func (s *Source) behind(ctx context.Context, q query, p *pages, rows []row, trie
 	return &failure{why: busy, rows: rows}
 }
 
-// unchanged is the check, and the second look at what may vanish. It is the
-// last thing that is asked about a window.
-func (s *Source) unchanged(ctx context.Context, q query, rows []row, clock time.Time, tries int) (bool, error) {
+// changed is the check, and the second look at what may vanish: the last
+// things that are asked about a window. It says why the rows are not shown to
+// be still there, nothing if they are.
+func (s *Source) changed(ctx context.Context, q query, rows []row, clock time.Time, tries int) (reason, error) {
 	edge := clock.Add(-s.cfg.Retention + 24*time.Hour)
 	read := make(map[string]time.Time, len(rows))
 	vanishing := map[string]bool{}
@@ -181,7 +184,7 @@ func (s *Source) unchanged(ctx context.Context, q query, rows []row, clock time.
 		r := &rows[i]
 		read[r.ID] = r.At
 		if r.created.IsZero() {
-			return false, nil // cannot be asked for
+			return busy, nil // cannot be asked for
 		}
 		if r.created.After(newest) {
 			newest = r.created
@@ -195,17 +198,14 @@ func (s *Source) unchanged(ctx context.Context, q query, rows []row, clock time.
 		if look.until.IsZero() || edge.Before(look.until) {
 			look.until = ceil(edge, s.resolution())
 		}
-		most := fewAnswers + 2*len(vanishing)/s.pageSize()
-		for n := 0; len(vanishing) > 0; n++ {
-			a, err := s.list(ctx, look, s.pageSize(), n*s.pageSize(), tries)
-			if err != nil || len(a.rows) == 0 || n > most {
-				return false, err
+		there, err := s.look(ctx, look, (len(vanishing)+s.pageSize()-1)/s.pageSize(), tries)
+		for i := range there {
+			if there[i].At.Equal(read[there[i].ID]) {
+				delete(vanishing, there[i].ID)
 			}
-			for i := range a.rows {
-				if a.rows[i].At.Equal(read[a.rows[i].ID]) {
-					delete(vanishing, a.rows[i].ID)
-				}
-			}
+		}
+		if err != nil || len(vanishing) > 0 {
+			return expiring, err
 		}
 	}
 	unit := s.resolution()
@@ -215,14 +215,34 @@ func (s *Source) unchanged(ctx context.Context, q query, rows []row, clock time.
 	}
 	a, err := s.open(ctx, check, fewAnswers, tries)
 	if err != nil || a == nil {
-		return false, err
+		return busy, err
 	}
 	for i := range a {
 		if at, ok := read[a[i].ID]; ok && !at.Equal(a[i].At) {
-			return false, nil
+			return busy, nil
 		}
 	}
-	return true, nil
+	return "", nil
+}
+
+// look asks for so many pages of a query at once.
+func (s *Source) look(ctx context.Context, q query, pages, tries int) (rows []row, err error) {
+	answers, errs := make([]*answer, pages), make([]error, pages)
+	var wg sync.WaitGroup
+	for n := range pages {
+		wg.Go(func() {
+			defer caught(&errs[n])
+			answers[n], errs[n] = s.list(ctx, q, s.pageSize(), n*s.pageSize(), tries)
+		})
+	}
+	wg.Wait()
+	for n, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, answers[n].rows...)
+	}
+	return rows, nil
 }
 
 // open reads an open-ended set in at most few answers, nil if it takes more.
