@@ -104,7 +104,7 @@ func (p *pages) take() (page int, ok bool) {
 	if p.err != nil || p.end >= 0 || p.overflow || page > p.sure() && p.arrived < page {
 		return 0, false
 	}
-	if page > 0 && (2*p.held > 3*p.s.cfg.Hold || page*p.top > p.s.cfg.MaxSkip) {
+	if page > 0 && (4*p.held > 5*p.s.cfg.Hold || page*p.top > p.s.cfg.MaxSkip) {
 		p.overflow = true
 		return 0, false
 	}

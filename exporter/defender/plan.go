@@ -306,5 +306,5 @@ func (s *Source) width(width int) int {
 func (s *Source) roomFor() float64 {
 	s.pace.mu.Lock()
 	defer s.pace.mu.Unlock()
-	return min(float64(s.cfg.MaxSkip), 1.5*float64(s.cfg.Hold)/s.pace.bytesPerRow())
+	return min(float64(s.cfg.MaxSkip), 1.25*float64(s.cfg.Hold)/s.pace.bytesPerRow())
 }
