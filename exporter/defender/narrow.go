@@ -94,8 +94,8 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			pieces = s.split(p.query, fail.rows, s.pace.rows(s.pageSize(), 0))
 		case broken:
 			if n.begin() {
-				if err := s.Clock(ctx); err != nil {
-					return fail.err // nothing can be served: the API is down
+				if err := s.down(ctx, fail.err); err != nil {
+					return err
 				}
 			}
 			narrowed = true
@@ -288,8 +288,10 @@ func (s *Source) unfetched(ctx context.Context, q query, fail *failure) (*found,
 			text += "; by id: " + err.Error()
 		}
 	}
-	if fail.why == broken && s.client.succeeded() <= fail.mark && s.Clock(ctx) != nil {
-		return nil, fail.err // nothing has succeeded since: the API is down
+	if fail.why == broken && s.client.succeeded() <= fail.mark {
+		if err := s.down(ctx, fail.err); err != nil {
+			return nil, err
+		}
 	}
 	f.asked, _ = s.client.now()
 	q = q.aligned(coarsest) // what was asked for may have been more than it says

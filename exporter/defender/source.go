@@ -16,6 +16,7 @@ package defender
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -189,14 +190,26 @@ func (s *Source) Since(ctx context.Context, from time.Time) (*exporter.Segment, 
 	return f.segment(s.packer), nil
 }
 
-// blocked is what an error of Since comes to: nothing, if it may be about one
-// incident that cannot be served and the API answers at all. Windows will find
-// out which.
-func (s *Source) blocked(ctx context.Context, err error) error {
-	if oneCannot(err) && s.Clock(ctx) == nil {
-		return nil
+// down is the error to end with when a call failed for what may be one
+// incident that cannot be served: none if the API answers at all.
+func (s *Source) down(ctx context.Context, cause error) error {
+	err := s.Clock(ctx)
+	if limited := (*LimitedError)(nil); errors.As(err, &limited) || ctx.Err() != nil {
+		return err
 	}
-	return err
+	if err != nil {
+		return cause
+	}
+	return nil
+}
+
+// blocked is what an error of Since comes to: nothing, if windows can find
+// out which incident it is about.
+func (s *Source) blocked(ctx context.Context, err error) error {
+	if !oneCannot(err) {
+		return err
+	}
+	return s.down(ctx, err)
 }
 
 // date is the Date of the newest answer.

@@ -121,9 +121,6 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 	if s.dialect() == noBound && q.bounded() {
 		return nil, nil, errNoBound
 	}
-	if p.overflow && p.hurried {
-		return nil, &failure{why: busy, rows: f.rows}, nil
-	}
 	if p.overflow {
 		return nil, &failure{why: tooFull, rows: f.rows, density: p.density}, nil
 	}
