@@ -1,41 +1,20 @@
 package local
 
 import (
-	"errors"
 	"fmt"
 	"strings"
-)
 
-const maxKey = 512 // bytes; see sinks.Reader
+	"incident-exporter/sinks"
+)
 
 // checkKey refuses what is no key by the contract in sinks.Reader, and keys
 // in the directory of temporary files.
 func checkKey(key string) error {
-	if err := keyFault(key); err != nil {
-		return fmt.Errorf("key %.600q: %w", key, err)
-	}
-	return nil
-}
-
-func keyFault(key string) error {
-	if len(key) > maxKey {
-		return fmt.Errorf("longer than %d bytes", maxKey)
-	}
-	for i := range len(key) {
-		if c := key[i]; c < ' ' || c > '~' || c == '\\' {
-			return fmt.Errorf("byte %#02x at %d is not allowed", c, i)
-		}
-	}
-	for element := range strings.SplitSeq(key, "/") {
-		switch element {
-		case "":
-			return errors.New("an element is empty")
-		case ".", "..":
-			return fmt.Errorf("element %q is not allowed", element)
-		}
+	if err := sinks.CheckKey(key); err != nil {
+		return err
 	}
 	if strings.HasPrefix(key, tempDir+"/") {
-		return errors.New("the place is reserved for temporary files")
+		return fmt.Errorf("key %.600q: the place is reserved for temporary files", key)
 	}
 	return nil
 }

@@ -114,9 +114,13 @@ func listModel(t testing.TB, s sinks.Sink) {
 	}
 	slices.Sort(marks)
 	marks = slices.Compact(marks)
-	for _, prefix := range marks {
-		for _, after := range marks {
-			wantList(t, s, keys, prefix, after)
+	// All of either beside nothing of the other, and a share of the pairs:
+	// a server takes its time.
+	for i, prefix := range marks {
+		for j, after := range marks {
+			if prefix == "" || after == "" || (i+j)%7 == 0 {
+				wantList(t, s, keys, prefix, after)
+			}
 		}
 	}
 }
