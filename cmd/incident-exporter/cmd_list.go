@@ -34,7 +34,7 @@ func (a *app) listCommand() *cobra.Command {
 		Short: "Lists what the archive holds: one line a manifest and its data object",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, sink, err := a.openReader()
+			r, sink, err := a.openReader(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ func (a *app) runCommand() *cobra.Command {
 			// What is wrong with the configuration ends the daemon; an archive that cannot be
 			// opened yet does not: its volume may come later.
 			var exit *exitError
-			if err := p.open(); errors.As(err, &exit) {
+			if err := p.open(cmd.Context()); errors.As(err, &exit) {
 				return err
 			}
 			p.log.Info("daemon started", "schedule", p.cfg.Exporter.Schedule.String(), "timezone", p.cfg.Exporter.Timezone.String(), "sink", p.cfg.Exporter.Sink.String())

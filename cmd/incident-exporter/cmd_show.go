@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"incident-exporter/exporter/ledger"
-	"incident-exporter/sinks/local"
+	"incident-exporter/sinks"
 )
 
 // shownVersion says where a version of an incident is stored. The members, and the incident behind
@@ -38,7 +38,7 @@ func (a *app) showCommand() *cobra.Command {
 			"as stored. Where each lies goes to standard error, with --json into the object around it.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, sink, err := a.openReader()
+			r, sink, err := a.openReader(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -65,7 +65,7 @@ var errEnough = errors.New("enough")
 
 // eachVersion calls each for the versions of an incident in a manifest's data object, which is
 // read only if it has one, and no further than the last.
-func eachVersion(ctx context.Context, r *local.Reader, s ledger.Stream, m *ledger.Manifest, id string, each func(shownVersion, []byte) error) error {
+func eachVersion(ctx context.Context, r sinks.Reader, s ledger.Stream, m *ledger.Manifest, id string, each func(shownVersion, []byte) error) error {
 	last := -1
 	for i, v := range m.Versions {
 		if v.ID == id {

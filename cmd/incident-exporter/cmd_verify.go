@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"incident-exporter/exporter/ledger"
+	"incident-exporter/sinks/s3"
 )
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -30,7 +31,7 @@ func (a *app) verifyCommand() *cobra.Command {
 					return &exitError{exitUsage, fmt.Errorf("read --head: %w", err), "give the whole line that `incident-exporter export` printed: a number, a colon and 64 hexadecimal digits"}
 				}
 			}
-			r, sink, err := a.openReader()
+			r, sink, err := a.openReader(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -46,7 +47,11 @@ func (a *app) verifyCommand() *cobra.Command {
 				return noArchive(sink)
 			}
 			if err != nil {
-				return &exitError{exitFailed, fmt.Errorf("verify %s: %w", sink, err), "not all of it could be looked at: let this program's user read the archive"}
+				remedy := "not all of it could be looked at: let this program's user read the archive"
+				if store := (*s3.Error)(nil); errors.As(err, &store) && store.Remedy != "" {
+					remedy = store.Remedy
+				}
+				return &exitError{exitFailed, fmt.Errorf("verify %s: %w", sink, err), remedy}
 			}
 			if strict {
 				sum.Faults, sum.Notes = sum.Faults+sum.Notes, 0

@@ -24,6 +24,7 @@ import (
 type config struct {
 	Azure    azureConfig
 	Exporter exporterConfig
+	S3       s3Config
 
 	rows     []configRow
 	problems []problem
@@ -80,6 +81,20 @@ type exporterConfig struct {
 	PingURL        auth.Secret `split_words:"true" later:"true"`      // its path is what authorises a ping
 	LogFormat      text        `split_words:"true" oneof:"text,json"` // default: text on a terminal, else json
 	LogLevel       logLevel    `split_words:"true" default:"info"`
+}
+
+// s3Config holds how objects are stored in S3: EXPORTER_S3_. Where the store is and who asks is
+// said by the variables of the AWS SDK.
+type s3Config struct {
+	PathStyle    toggle  `split_words:"true" default:"false"`
+	StorageClass text    `split_words:"true"`
+	SSE          text    `split_words:"true" oneof:"AES256,aws:kms,aws:kms:dsse"`
+	KMSKey       text    `split_words:"true"`
+	LockMode     text    `split_words:"true" oneof:"compliance,governance"`
+	LockDays     count   `split_words:"true" default:"0"`
+	LegalHold    toggle  `split_words:"true" default:"false"`
+	Checksum     text    `split_words:"true" default:"when_supported" oneof:"when_supported,when_required"`
+	BucketOwner  account `split_words:"true"`
 }
 
 // need says which variables a command cannot do without.

@@ -1,11 +1,15 @@
 package main
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 const (
 	// maxBatchRecords keeps a manifest, which lists every version of its batch, a few megabytes.
 	maxBatchRecords = 50_000
 	maxConcurrency  = 100
+	maxLockDays     = 36_500
 )
 
 // contradictions notes settings that cannot all hold. Settings that have problems of their own are
@@ -28,6 +32,18 @@ func (c *config) contradictions() {
 	}
 	if ok("EXPORTER_DEEP_OVERLAP", "EXPORTER_OVERLAP") && e.DeepOverlap.Duration < e.Overlap.Duration {
 		c.problem("EXPORTER_DEEP_OVERLAP", "is %s, less than EXPORTER_OVERLAP (%s): a deep pass must reach back at least as far", e.DeepOverlap, e.Overlap)
+	}
+	if ok("EXPORTER_SETTLE", "EXPORTER_OVERLAP") && e.Overlap.Duration < e.Settle.Duration {
+		c.problem("EXPORTER_OVERLAP", "is %s, less than EXPORTER_SETTLE (%s): what may change late must reach back at least as far", e.Overlap, e.Settle)
+	}
+	if ok("EXPORTER_S3_LOCK_MODE", "EXPORTER_S3_LOCK_DAYS") && (c.S3.LockMode != "") != (c.S3.LockDays > 0) {
+		c.problem("EXPORTER_S3_LOCK_DAYS", "and EXPORTER_S3_LOCK_MODE go together: set both, or neither")
+	}
+	if ok("EXPORTER_S3_LOCK_DAYS") && c.S3.LockDays > maxLockDays {
+		c.problem("EXPORTER_S3_LOCK_DAYS", "must be at most %d", maxLockDays)
+	}
+	if ok("EXPORTER_S3_KMS_KEY", "EXPORTER_S3_SSE") && c.S3.KMSKey != "" && !strings.HasPrefix(string(c.S3.SSE), "aws:kms") {
+		c.problem("EXPORTER_S3_KMS_KEY", "is used with EXPORTER_S3_SSE=aws:kms or aws:kms:dsse only: set that, or unset the key")
 	}
 	if !ok("EXPORTER_SCHEDULE", "EXPORTER_TIMEZONE") {
 		return

@@ -43,10 +43,10 @@ func loadConfig(environ []string) *config {
 	}
 	known := map[string]bool{}
 	spec := reflect.ValueOf(c).Elem()
-	for _, group := range []string{"Azure", "Exporter"} {
-		fields := spec.FieldByName(group)
+	for _, group := range []struct{ field, prefix string }{{"Azure", "AZURE"}, {"Exporter", "EXPORTER"}, {"S3", "EXPORTER_S3"}} {
+		fields := spec.FieldByName(group.field)
 		for i := range fields.NumField() {
-			c.loadField(strings.ToUpper(group), fields.Type().Field(i), fields.Field(i), known)
+			c.loadField(group.prefix, fields.Type().Field(i), fields.Field(i), known)
 		}
 	}
 	c.resolveFiles()
@@ -162,8 +162,6 @@ func (c *config) unknownNames(environ []string, known map[string]bool) {
 		name, value, _ := strings.Cut(entry, "=")
 		switch {
 		case !strings.HasPrefix(name, "EXPORTER_"), known[name], strings.TrimSpace(value) == "", serviceVariable(name, value):
-		case strings.HasPrefix(name, "EXPORTER_S3_"):
-			c.problem(name, "is not supported by this version: unset it")
 		default:
 			c.problem(name, "is not a known variable%s", suggestion(name, names))
 		}

@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"incident-exporter/sinks"
+	"incident-exporter/sinks/s3"
 )
 
 // The types below decode what people type into variables. Surrounding white space is no part of a
@@ -291,19 +294,34 @@ func (d date) String() string {
 	return d.Format(time.DateOnly)
 }
 
-// sinkURL is where the archive is. This version knows directories.
+// sinkURL is where the archive is: a directory, or a prefix of a bucket.
 type sinkURL struct {
-	dir string
+	dir            string
+	bucket, prefix string
 }
+
+var bucketForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+// maxPrefix leaves room for the archive's own keys: S3 takes 1,024 bytes.
+const maxPrefix = 500
 
 func (s *sinkURL) UnmarshalText(b []byte) error {
 	value := strings.TrimSpace(string(b))
+	if rest, ok := strings.CutPrefix(value, "s3://"); ok {
+		bucket, prefix, _ := strings.Cut(rest, "/")
+		prefix = strings.Trim(prefix, "/")
+		switch {
+		case !bucketForm.MatchString(bucket):
+			return errors.New("must name a bucket after s3://, such as s3://my-bucket/incidents")
+		case len(prefix) > maxPrefix || prefix != "" && sinks.CheckKey(prefix) != nil:
+			return fmt.Errorf("must have a prefix of printable ASCII of at most %d bytes, without empty parts, . or .., such as s3://my-bucket/incidents", maxPrefix)
+		}
+		*s = sinkURL{bucket: bucket, prefix: prefix}
+		return nil
+	}
 	dir, ok := strings.CutPrefix(value, "file:")
-	switch {
-	case strings.HasPrefix(value, "s3://"):
-		return errors.New("asks for S3, which this version does not support: set it to file:DIR, such as file:/var/lib/incident-exporter")
-	case !ok || dir == "" || strings.ContainsRune(dir, 0):
-		return errors.New("must be file:DIR, such as file:/var/lib/incident-exporter")
+	if !ok || dir == "" || strings.ContainsRune(dir, 0) {
+		return errors.New("must be file:DIR, such as file:/var/lib/incident-exporter, or s3://BUCKET/PREFIX")
 	}
 	// file:///dir is how a URL writes file:/dir.
 	if rest, ok := strings.CutPrefix(dir, "//"); ok {
@@ -312,11 +330,47 @@ func (s *sinkURL) UnmarshalText(b []byte) error {
 		}
 		dir = rest
 	}
-	s.dir = dir
+	*s = sinkURL{dir: dir}
 	return nil
 }
 
-func (s sinkURL) String() string { return "file:" + s.dir }
+func (s sinkURL) String() string {
+	if s.bucket != "" {
+		return s3.Config{Bucket: s.bucket, Prefix: s.prefix}.String()
+	}
+	return "file:" + s.dir
+}
+
+// toggle is on or off.
+type toggle bool
+
+func (t *toggle) UnmarshalText(b []byte) error {
+	switch strings.ToLower(strings.TrimSpace(string(b))) {
+	case "true":
+		*t = true
+	case "false":
+		*t = false
+	default:
+		return errors.New("must be true or false")
+	}
+	return nil
+}
+
+func (t toggle) String() string { return strconv.FormatBool(bool(t)) }
+
+// account is the id of an AWS account.
+type account string
+
+var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+
+func (a *account) UnmarshalText(b []byte) error {
+	value := strings.TrimSpace(string(b))
+	if !accountForm.MatchString(value) {
+		return errors.New("must be an AWS account id of 12 digits")
+	}
+	*a = account(value)
+	return nil
+}
 
 // logLevel is the least level that is logged.
 type logLevel string

@@ -79,7 +79,7 @@ func FuzzValues(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		for _, target := range []encoding.TextUnmarshaler{
-			new(duration), new(count), new(byteSize), new(quota), new(start), new(date), new(sinkURL), new(schedule), new(timezone), new(httpsURL), new(audience), new(tenantID), new(guid), new(logLevel),
+			new(duration), new(count), new(byteSize), new(quota), new(start), new(date), new(sinkURL), new(toggle), new(account), new(schedule), new(timezone), new(httpsURL), new(audience), new(tenantID), new(guid), new(logLevel),
 		} {
 			err := target.UnmarshalText([]byte(value))
 			if err != nil {

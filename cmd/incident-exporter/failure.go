@@ -16,6 +16,7 @@ import (
 	"incident-exporter/exporter"
 	"incident-exporter/exporter/defender"
 	"incident-exporter/exporter/ledger"
+	"incident-exporter/sinks/s3"
 )
 
 // explain says in one sentence why a pass failed, and in another what to do about it.
@@ -27,6 +28,7 @@ func (p *passes) explain(ctx context.Context, err error) (text, remedy string) {
 		ignored    *defender.IgnoredFilterError
 		limited    *defender.LimitedError
 		unfinished *exporter.Unfinished
+		store      *s3.Error
 		network    *net.OpError
 	)
 	text = strings.ReplaceAll(err.Error(), "\n", "; ")
@@ -35,6 +37,8 @@ func (p *passes) explain(ctx context.Context, err error) (text, remedy string) {
 		return refusal.Text, refusal.Remedy
 	case errors.As(err, &limited):
 		return text, "the next run goes on; raise EXPORTER_RUN_TIMEOUT, or leave the API's quota to this program alone"
+	case errors.As(err, &store):
+		return text, store.Remedy
 	case errors.As(err, &unfinished):
 		return explainUnfinished(ctx)
 	case errors.As(err, &token):

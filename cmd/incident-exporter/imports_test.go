@@ -28,6 +28,8 @@ func ownEdges() map[string][]string {
 		"sinks/local":           {"sinks"},
 		"sinks/s3":              {"sinks"},
 		"sinks/sinktest":        {"sinks"},
+
+		"sinks/sinktest/s3server": {},
 	}
 }
 
@@ -38,7 +40,7 @@ func foreignEdges() map[string][]string {
 	return map[string][]string{
 		"github.com/Azure/azure-sdk-for-go/sdk/azcore":     {"auth"},
 		"github.com/Azure/azure-sdk-for-go/sdk/azidentity": {"auth"},
-		"github.com/aws/":                       {"sinks/s3"},
+		"github.com/aws/":                       {"sinks/s3", "sinks/sinktest/s3server"},
 		"github.com/hashicorp/go-retryablehttp": {"auth", "exporter/defender"},
 		"github.com/kelseyhightower/envconfig":  {"cmd/incident-exporter"},
 		"github.com/klauspost/compress":         {"exporter/defender", "exporter/ledger"},

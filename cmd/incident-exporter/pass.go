@@ -56,11 +56,11 @@ func (p *passes) Close() {
 
 // open wires the exporter unless that is done already. An archive that could not be opened is
 // tried again by the next pass.
-func (p *passes) open() error {
+func (p *passes) open(ctx context.Context) error {
 	if p.exporter != nil {
 		return nil
 	}
-	e, w, err := p.app.newExporter(p.cfg, p.within, p.line.observe)
+	e, w, err := p.app.newExporter(ctx, p.cfg, p.within, p.line.observe)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func early(err error) bool {
 }
 
 func (p *passes) attempt(ctx context.Context) (exporter.Progress, error) {
-	if err := p.open(); err != nil {
+	if err := p.open(ctx); err != nil {
 		return exporter.Progress{}, err
 	}
 	if err := p.look(ctx); err != nil {

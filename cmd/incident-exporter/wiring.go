@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -10,13 +11,12 @@ import (
 	"incident-exporter/exporter"
 	"incident-exporter/exporter/defender"
 	"incident-exporter/exporter/ledger"
-	"incident-exporter/sinks/local"
 )
 
 // wiring is what the exporter of a stream is made of, for those who look behind it.
 type wiring struct {
 	stream ledger.Stream
-	sink   *local.Sink
+	sink   archive
 	source *defender.Source
 	tokens *auth.Tokens
 }
@@ -33,7 +33,7 @@ func (c *config) stream() ledger.Stream {
 // which creates its directory where there is none. observe, which may be nil, is told after each
 // commit. cfg must have been loaded with need{API: true}. The wiring is to be closed after the
 // last run.
-func (a *app) newExporter(cfg *config, log *slog.Logger, observe func(exporter.Progress)) (*exporter.Exporter, *wiring, error) {
+func (a *app) newExporter(ctx context.Context, cfg *config, log *slog.Logger, observe func(exporter.Progress)) (*exporter.Exporter, *wiring, error) {
 	tokens, err := a.newTokens(cfg)
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}
@@ -42,7 +42,7 @@ func (a *app) newExporter(cfg *config, log *slog.Logger, observe func(exporter.P
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: fmt.Errorf("read EXPORTER_API_URL: %w", err)}
 	}
-	sink, err := local.Open(cfg.Exporter.Sink.dir)
+	sink, err := cfg.openSink(ctx, log)
 	if err != nil {
 		return nil, nil, err
 	}
