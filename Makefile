@@ -1,5 +1,5 @@
-# What a user or a contributor runs. Everything but lint needs Go, make and
-# git only; lint builds its linter from the module in .ci.
+# What a user or a contributor runs. It needs Go, make and git only; the
+# linter and the tests' S3 server are built from the module in .ci.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PACKAGES := ./...
@@ -15,13 +15,17 @@ RULES := SA*,-SA9003,S1*,U1000,ST1000,ST1001,ST1005,ST1006,ST1008,ST1012,ST1016,
 # No test may look for credentials on the network.
 export AWS_EC2_METADATA_DISABLED := true
 
-.PHONY: build test lint demo bench soak clean
+# The real S3 server of the tests, from the module in .ci.
+TOOLS := go tool -modfile=.ci/go.mod
+
+.PHONY: build test lint demo demo-s3 bench soak clean
 
 build:
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/incident-exporter ./cmd/incident-exporter
 
 test:
 	go vet $(PACKAGES)
+	$(TOOLS) -n versitygw >/dev/null
 	go test -count=1 -timeout=15m $(PACKAGES)
 ifeq ($(RACE),1)
 	go test -race -short -count=1 -timeout=15m $(PACKAGES)
@@ -33,11 +37,15 @@ endif
 lint:
 	@unformatted="$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l)"; \
 	if [ -n "$$unformatted" ]; then echo "gofmt -w wanted:"; echo "$$unformatted"; exit 1; fi
-	go tool -modfile=.ci/go.mod staticcheck -checks '$(RULES)' $(PACKAGES)
+	$(TOOLS) staticcheck -checks '$(RULES)' $(PACKAGES)
 	GOOS=darwin CGO_ENABLED=0 go vet $(PACKAGES)
 
 demo: build
 	bin/incident-exporter demo
+
+# The same into a bucket with Object Lock of a real S3 server.
+demo-s3: build
+	server="$$($(TOOLS) -n versitygw)" && program="$$PWD/bin/incident-exporter" && cd .ci && go run ./demo-s3 "$$server" "$$program"
 
 # Prints the ratios of the README's table of figures.
 bench: build

@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"incident-exporter/exporter/ledger"
+	"incident-exporter/sinks/local"
+	"incident-exporter/sinks/s3"
 )
 
 const (
@@ -28,10 +30,10 @@ const (
 )
 
 func (a *app) demoCommand() *cobra.Command {
-	var dir string
+	var dir, to string
 	command := &cobra.Command{
 		Use:   "demo",
-		Short: "Shows the whole job on a simulated tenant, in a local directory",
+		Short: "Shows the whole job on a simulated tenant, in a local directory or a bucket",
 		Long: "Starts the simulator, exports a tenant of a few thousand incidents while they are being updated and the\n" +
 			"API misbehaves, exports again, verifies the archive, and shows that one changed byte is found.\n" +
 			"Takes some ten seconds. Every step is this same program with other settings: nothing is staged but the API.\n" +
@@ -40,10 +42,17 @@ func (a *app) demoCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), demoPatience)
 			defer cancel()
-			return a.demo(ctx, dir)
+			var sink sinkURL
+			if to != "" {
+				if err := sink.UnmarshalText([]byte(to)); err != nil || sink.bucket == "" {
+					return &exitError{exitUsage, errors.New("--sink must be s3://BUCKET/PREFIX"), "leave it out to archive in a directory (--dir)"}
+				}
+			}
+			return a.demo(ctx, dir, sink)
 		},
 	}
 	command.Flags().StringVar(&dir, "dir", "", "empty or new `directory` for the archive (default: a temporary one, which stays)")
+	command.Flags().StringVar(&to, "sink", "", "archive in this new `prefix` of a bucket, s3://BUCKET/PREFIX, with the AWS_ and EXPORTER_S3_ variables, instead")
 	return command
 }
 
@@ -53,22 +62,29 @@ type demo struct {
 	program string // this program
 	env     []string
 
-	archive, copy string // directories
-	tenant        *demoTenant
+	archive sinkURL
+	copy    string // directory
+	tenant  *demoTenant
 }
 
 // demo runs the demonstration in dir.
-func (a *app) demo(ctx context.Context, dir string) (err error) {
+func (a *app) demo(ctx context.Context, dir string, sink sinkURL) (err error) {
 	begun := time.Now()
 	dir, err = demoDir(dir)
 	if err != nil {
 		return err
 	}
+	if sink.bucket == "" {
+		sink = sinkURL{dir: filepath.Join(dir, "archive")}
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	d := &demo{app: a, program: program, archive: filepath.Join(dir, "archive"), copy: filepath.Join(dir, "copy"), tenant: newDemoTenant()}
+	d := &demo{app: a, program: program, archive: sink, copy: filepath.Join(dir, "copy"), tenant: newDemoTenant()}
+	if err := d.empty(ctx); err != nil {
+		return err
+	}
 	served, err := serveSimulation(d.tenant, "127.0.0.1:0", dir, io.Discard)
 	if err != nil {
 		return err
@@ -78,10 +94,41 @@ func (a *app) demo(ctx context.Context, dir string) (err error) {
 	if err := d.run(ctx); err != nil {
 		return fmt.Errorf("demo in %s: %w", dir, err)
 	}
-	d.heading("Look for yourself")
-	d.say("%s", demoLook(d.archive))
+	if d.archive.bucket == "" {
+		d.heading("Look for yourself")
+		d.say("%s", demoLook(d.archive.dir))
+	}
 	d.say("Done in %.0f s. To remove everything: rm -rf %s", time.Since(begun).Seconds(), quote(dir))
 	return nil
+}
+
+// open opens the archive for reading.
+func (d *demo) open(ctx context.Context) (reader, error) {
+	if d.archive.bucket == "" {
+		return local.OpenReader(d.archive.dir)
+	}
+	cfg := loadConfig(d.app.environ)
+	cfg.Exporter.Sink = d.archive
+	r, err := s3.OpenReader(ctx, cfg.s3(nil))
+	return r, settingError(err)
+}
+
+// empty refuses a prefix that holds something.
+func (d *demo) empty(ctx context.Context) error {
+	if d.archive.bucket == "" {
+		return nil // a directory is made for it
+	}
+	r, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	for _, err := range r.List(ctx, "", "") {
+		if err != nil {
+			return readFailed(err)
+		}
+		return &exitError{exitUsage, fmt.Errorf("--sink %s is not empty", d.archive), "name a new prefix: the demo begins an archive of its own"}
+	}
+	return r.Close()
 }
 
 // demoDir makes the directory that the demo works in.
@@ -148,14 +195,19 @@ func (d *demo) run(ctx context.Context) error {
 
 	d.heading("Against the truth")
 	d.say("The simulator knows every version that it ever showed. The archive has to agree.")
-	counted, err := d.tenant.compare(ctx, d.archive)
+	archive, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = archive.Close() }() // read only
+	counted, err := d.tenant.compare(ctx, archive)
 	if err != nil {
 		return err
 	}
 	d.say("%s", counted)
 
 	d.heading("Tampering")
-	changed, err := tamper(ctx, d.archive, d.copy)
+	changed, err := tamper(ctx, archive, d.copy)
 	if err != nil {
 		return err
 	}
@@ -228,12 +280,12 @@ func (d *demo) environment(served *simulation) []string {
 	var env []string
 	for _, entry := range d.app.environ {
 		name, _, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, "EXPORTER_") && !strings.HasPrefix(name, "AZURE_") && !strings.HasPrefix(name, "SSL_CERT_") {
+		if (!strings.HasPrefix(name, "EXPORTER_") || strings.HasPrefix(name, "EXPORTER_S3_")) && !strings.HasPrefix(name, "AZURE_") && !strings.HasPrefix(name, "SSL_CERT_") {
 			env = append(env, entry)
 		}
 	}
 	settings := append(served.settings(),
-		setting{"EXPORTER_SINK", "file:" + d.archive},
+		setting{"EXPORTER_SINK", d.archive.String()},
 		setting{"EXPORTER_SETTLE", demoSettle.String()},
 		setting{"EXPORTER_QUOTA", demoQuota},
 		setting{"EXPORTER_LOG_FORMAT", "text"},

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"incident-exporter/sinks/local"
 )
 
 func TestDemo(t *testing.T) {
@@ -44,7 +46,12 @@ func TestDemo(t *testing.T) {
 	}
 
 	// A comparison with another tenant's truth must fail, else it shows nothing.
-	if said, err := newDemoTenant().compare(t.Context(), filepath.Join(dir, "archive")); err == nil {
+	r, err := local.OpenReader(filepath.Join(dir, "archive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	if said, err := newDemoTenant().compare(t.Context(), r); err == nil {
 		t.Errorf("an archive of something else passes: %s", said)
 	}
 	if _, stderr, code := program(t, env, "demo", "--dir", dir); code != exitUsage || !strings.Contains(stderr, "not empty") {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"incident-exporter/exporter/simulator"
+	"incident-exporter/sinks/local"
 )
 
 // simulating is a process that serves a simulator.
@@ -206,7 +207,12 @@ func TestTwentyThousandWithChurn(t *testing.T) {
 	if stdout, stderr, code := program(t, env, "verify", "--strict"); code != exitDone {
 		t.Errorf("verify: exit %d, %s, %s", code, stdout, stderr)
 	}
-	c, err := compareArchive(t.Context(), archive, sim)
+	r, err := local.OpenReader(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	c, err := compareArchive(t.Context(), r, sim)
 	if err != nil || c.incidents != flags.incidents || c.missing+c.twice+c.invented > 0 {
 		t.Errorf("%+v, %v", c, err)
 	}

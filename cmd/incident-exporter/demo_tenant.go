@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,7 +15,7 @@ import (
 
 	"incident-exporter/exporter/ledger"
 	"incident-exporter/exporter/simulator"
-	"incident-exporter/sinks/local"
+	"incident-exporter/sinks"
 )
 
 const (
@@ -126,7 +126,7 @@ func (t *demoTenant) said() string {
 
 // compare says what it counted when it held the archive to what the simulator knows, or what is
 // wrong.
-func (t *demoTenant) compare(ctx context.Context, archive string) (string, error) {
+func (t *demoTenant) compare(ctx context.Context, archive sinks.Reader) (string, error) {
 	c, err := compareArchive(ctx, archive, t.sim)
 	if err != nil {
 		return "", err
@@ -153,19 +153,14 @@ type comparison struct {
 
 // compareArchive holds an archive to what a simulator knows. That the manifests tell the truth
 // about their objects is for verify to say.
-func compareArchive(ctx context.Context, archive string, sim *simulator.Simulator) (c comparison, err error) {
+func compareArchive(ctx context.Context, archive sinks.Reader, sim *simulator.Simulator) (c comparison, err error) {
 	type version struct{ id, updated, sha256 string }
 	told := func(v *simulator.Version) version {
 		hash := v.SHA256()
 		return version{strconv.FormatInt(v.ID, 10), v.Updated, hex.EncodeToString(hash[:])}
 	}
-	reader, err := local.OpenReader(archive)
-	if err != nil {
-		return c, err
-	}
-	defer func() { err = errors.Join(err, reader.Close()) }()
 	stored := map[version]bool{}
-	for m, err := range ledger.Manifests(ctx, reader, demoStream(), 1) {
+	for m, err := range ledger.Manifests(ctx, archive, demoStream(), 1) {
 		if err != nil {
 			return c, err
 		}
@@ -209,25 +204,23 @@ type change struct {
 }
 
 // tamper copies an archive and changes one byte of the copy, in the middle of its largest object.
-func tamper(ctx context.Context, archive, copied string) (change, error) {
-	if err := os.CopyFS(copied, os.DirFS(archive)); err != nil {
-		return change{}, fmt.Errorf("copy the archive: %w", err)
-	}
-	reader, err := local.OpenReader(copied)
-	if err != nil {
-		return change{}, err
+func tamper(ctx context.Context, archive sinks.Reader, copied string) (change, error) {
+	for o, err := range archive.List(ctx, "", "") {
+		if err == nil {
+			err = fetchTo(ctx, archive, o.Key, filepath.Join(copied, filepath.FromSlash(o.Key)))
+		}
+		if err != nil {
+			return change{}, fmt.Errorf("copy the archive: %w", err)
+		}
 	}
 	var largest ledger.Object
-	for m, err := range ledger.Manifests(ctx, reader, demoStream(), 1) {
+	for m, err := range ledger.Manifests(ctx, archive, demoStream(), 1) {
 		if err != nil {
-			return change{}, errors.Join(err, reader.Close())
+			return change{}, err
 		}
 		if m.Object != nil && m.Object.Bytes > largest.Bytes {
 			largest = *m.Object
 		}
-	}
-	if err := reader.Close(); err != nil {
-		return change{}, err
 	}
 	path := filepath.Join(copied, filepath.FromSlash(largest.Key))
 	content, err := os.ReadFile(path)
@@ -240,4 +233,21 @@ func tamper(ctx context.Context, archive, copied string) (change, error) {
 		return change{}, fmt.Errorf("change the copy: %w", err)
 	}
 	return change{key: largest.Key, at: at, size: len(content)}, nil
+}
+
+// fetchTo copies an object to a file.
+func fetchTo(ctx context.Context, archive sinks.Reader, key, path string) error {
+	from, err := archive.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }() // read only
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	content, err := io.ReadAll(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o644)
 }

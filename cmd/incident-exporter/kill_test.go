@@ -38,7 +38,16 @@ func countFiles(dir string) int {
 // object and its manifest as often as not.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, simulator.Options{Seed: 3, Incidents: 4000, Tie: 120, Size: 700})
+	for name, scene := range map[string]func(*testing.T, simulator.Options) *scene{"directory": newScene, "S3": newS3Scene} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kill(scene(t, simulator.Options{Seed: 3, Incidents: 4000, Tie: 120, Size: 700}))
+		})
+	}
+}
+
+func kill(s *scene) {
+	t := s.T
 	settings := []string{"EXPORTER_BATCH_RECORDS=60", "EXPORTER_CONCURRENCY=3"}
 	for i := range 20 {
 		reached := make(chan struct{})

@@ -153,9 +153,10 @@ func (s *Server) transport(t testing.TB) *http.Transport {
 }
 
 // Client speaks to the server as its owner, past the sink.
-func (s *Server) Client(t testing.TB) *s3.Client { return s.clientAs(t, s.Access, s.Secret) }
+func (s *Server) Client(t testing.TB) *s3.Client { return s.ClientAs(t, s.Access, s.Secret) }
 
-func (s *Server) clientAs(t testing.TB, access, secret string) *s3.Client {
+// ClientAs speaks to it as a user.
+func (s *Server) ClientAs(t testing.TB, access, secret string) *s3.Client {
 	return s3.New(s3.Options{
 		BaseEndpoint: aws.String(s.Endpoint), Region: region, UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(access, secret, ""),

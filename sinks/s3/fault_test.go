@@ -1,0 +1,319 @@
+package s3_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"incident-exporter/sinks"
+	"incident-exporter/sinks/s3"
+)
+
+// store is an S3 server that does what no server does on demand. It keeps
+// objects, creates only, and does not look at signatures.
+type store struct {
+	mu      sync.Mutex
+	objects map[string][]byte
+	puts    []http.Header
+
+	// fault may answer a request in the store's place; stored says that a PUT
+	// has been carried out before.
+	fault func(w http.ResponseWriter, r *http.Request, n int) bool
+	after func(w http.ResponseWriter, r *http.Request, n int) bool
+	n     map[string]int
+}
+
+func refuse(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.Header().Set("x-amz-request-id", "made-up-request")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>the store says %s</Message></Error>", code, code)
+}
+
+// reset closes the connection without an answer.
+func reset(w http.ResponseWriter) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err == nil {
+		conn.Close()
+	}
+}
+
+func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if strings.Contains(r.URL.Path, "/.incident-exporter/s3/") { // opening goes well
+		refuse(w, http.StatusPreconditionFailed, "PreconditionFailed")
+		return
+	}
+	s.n[r.Method]++
+	n := s.n[r.Method]
+	if s.fault != nil && s.fault(w, r, n) {
+		return
+	}
+	key := r.URL.Path
+	old, exists := s.objects[key]
+	switch r.Method {
+	case http.MethodPut:
+		s.puts = append(s.puts, r.Header.Clone())
+		sum := sha256.Sum256(body)
+		if r.Header.Get("X-Amz-Checksum-Sha256") != base64.StdEncoding.EncodeToString(sum[:]) {
+			refuse(w, http.StatusBadRequest, "BadDigest")
+			return
+		}
+		if exists && r.Header.Get("If-None-Match") == "*" {
+			if s.after != nil && s.after(w, r, n) {
+				return
+			}
+			refuse(w, http.StatusPreconditionFailed, "PreconditionFailed")
+			return
+		}
+		s.objects[key] = body
+		if s.after != nil && s.after(w, r, n) {
+			return
+		}
+		w.Header().Set("ETag", `"made-up"`)
+	case http.MethodGet:
+		if !exists {
+			refuse(w, http.StatusNotFound, "NoSuchKey")
+			return
+		}
+		sum := sha256.Sum256(old)
+		w.Header().Set("ETag", `"made-up"`)
+		if from, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok {
+			at, _ := strconv.Atoi(strings.TrimSuffix(from, "-"))
+			w.Header().Set("Content-Length", strconv.Itoa(len(old)-at))
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(old[at:])
+			return
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(old)))
+		w.Header().Set("x-amz-checksum-sha256", base64.StdEncoding.EncodeToString(sum[:]))
+		if s.after != nil && s.after(w, r, n) {
+			return
+		}
+		_, _ = w.Write(old)
+	}
+}
+
+func open(t *testing.T, cfg s3.Config) (*store, *s3.Sink) {
+	s := &store{objects: map[string][]byte{}, n: map[string]int{}}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL_S3": server.URL, "AWS_REGION": "eu-north-1", "AWS_ACCESS_KEY_ID": "made-up", "AWS_SECRET_ACCESS_KEY": "made-up",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "",
+	} {
+		t.Setenv(name, value)
+	}
+	cfg.Bucket, cfg.PathStyle = "bucket", true
+	sink, err := s3.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, sink
+}
+
+const at = "/bucket/a/b.json"
+
+// TestPutOutcomes: whatever the answer was, or its loss, Put says what is stored.
+func TestPutOutcomes(t *testing.T) {
+	mine, others := []byte("mine"), []byte("others")
+	only := func(n, times int, f func()) bool {
+		if n > times {
+			return false
+		}
+		f()
+		return true
+	}
+	for name, c := range map[string]struct {
+		there  []byte
+		fault  func(w http.ResponseWriter, r *http.Request, n int) bool
+		after  func(w http.ResponseWriter, r *http.Request, n int) bool
+		stored []byte // in the end
+		want   func(error) bool
+	}{
+		"stored": {stored: mine, want: isNil},
+		"a conflict, then stored": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 2, func() { refuse(w, http.StatusConflict, "ConditionalRequestConflict") })
+		}, stored: mine, want: isNil},
+		"slow down, then stored": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 2, func() { refuse(w, http.StatusServiceUnavailable, "SlowDown") })
+		}, stored: mine, want: isNil},
+		"stored, the answer lost": {after: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 1, func() { reset(w) })
+		}, stored: mine, want: isNil},
+		"stored, every answer lost": {after: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 100, func() { reset(w) })
+		}, stored: mine, want: isNil},
+		"refused, the refusal lost": {there: others, after: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 100, func() { reset(w) })
+		}, stored: others, want: isExists},
+		"the same bytes are there": {there: mine, stored: mine, want: isNil},
+		"others are there":         {there: others, stored: others, want: isExists},
+		"more is there":            {there: append([]byte("mine"), others...), stored: append([]byte("mine"), others...), want: isExists},
+		"an internal error that stored it": {after: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 100, func() { refuse(w, http.StatusInternalServerError, "InternalError") })
+		}, stored: mine, want: isNil},
+		"forbidden": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 100, func() { refuse(w, http.StatusForbidden, "AccessDenied") })
+		}, want: remedied("s3:PutObject")},
+		"the session has expired": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return only(n, 100, func() { refuse(w, http.StatusBadRequest, "ExpiredToken") })
+		}, want: remedied("renew the session's credentials")},
+		"the clock is off": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return only(n, 100, func() { refuse(w, http.StatusForbidden, "RequestTimeTooSkewed") })
+		}, want: remedied("set this machine's clock")},
+		"another region": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return only(n, 100, func() { refuse(w, http.StatusMovedPermanently, "PermanentRedirect") })
+		}, want: remedied("it is eu-north-1 now")},
+		"the key may not be used": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 100, func() { refuse(w, http.StatusBadRequest, "KMS.NotFoundException") })
+		}, want: remedied("EXPORTER_S3_KMS_KEY")},
+		"it exists, and then it does not": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 2, func() { refuse(w, http.StatusPreconditionFailed, "PreconditionFailed") })
+		}, stored: mine, want: isNil},
+		"it always exists and never does": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return r.Method == http.MethodPut && only(n, 100, func() { refuse(w, http.StatusPreconditionFailed, "PreconditionFailed") })
+		}, want: func(err error) bool { return err != nil && !errors.Is(err, sinks.ErrExists) }},
+		"not even looking is possible": {fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			return only(n, 100, func() { reset(w) })
+		}, want: func(err error) bool { return err != nil && !errors.Is(err, sinks.ErrExists) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, sink := open(t, s3.Config{})
+			if c.there != nil {
+				s.objects[at] = c.there
+			}
+			s.fault, s.after = c.fault, c.after
+			if err := sink.Put(t.Context(), "a/b.json", mine); !c.want(err) {
+				t.Errorf("error %v", err)
+			}
+			if !bytes.Equal(s.objects[at], c.stored) {
+				t.Errorf("stored %q, want %q", s.objects[at], c.stored)
+			}
+		})
+	}
+}
+
+func isNil(err error) bool    { return err == nil }
+func isExists(err error) bool { return errors.Is(err, sinks.ErrExists) }
+
+func remedied(text string) func(error) bool {
+	return func(err error) bool {
+		var e *s3.Error
+		return errors.As(err, &e) && strings.Contains(e.Remedy, text) && e.Request == "made-up-request" && !strings.Contains(e.Error(), "\n")
+	}
+}
+
+// TestPutSays what the configuration asks for.
+func TestPutSays(t *testing.T) {
+	s, sink := open(t, s3.Config{
+		Prefix: "xdr", Owner: "123456789012", StorageClass: "STANDARD_IA", Encryption: "aws:kms", KMSKey: "alias/made-up",
+		LockMode: "COMPLIANCE", LockFor: 48 * time.Hour, LegalHold: true,
+	})
+	if err := sink.Put(t.Context(), "a/b.ndjson.zst", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.objects["/bucket/xdr/a/b.ndjson.zst"]; !ok || len(s.puts) != 1 {
+		t.Fatalf("%d objects, %d puts", len(s.objects), len(s.puts))
+	}
+	h := s.puts[0]
+	for name, want := range map[string]string{
+		"X-Amz-Expected-Bucket-Owner": "123456789012", "X-Amz-Storage-Class": "STANDARD_IA", "X-Amz-Server-Side-Encryption": "aws:kms",
+		"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": "alias/made-up", "X-Amz-Object-Lock-Mode": "COMPLIANCE", "X-Amz-Object-Lock-Legal-Hold": "ON",
+		"Content-Type": "application/zstd", "If-None-Match": "*", "Content-Encoding": "",
+	} {
+		if h.Get(name) != want {
+			t.Errorf("%s is %q, want %q", name, h.Get(name), want)
+		}
+	}
+	until, err := time.Parse(time.RFC3339, h.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+	if err != nil || time.Until(until).Round(time.Hour) != 48*time.Hour {
+		t.Errorf("locked until %v, %v", until, err)
+	}
+}
+
+// TestGetGoesOn: a connection that breaks is made again for the rest, and what
+// is not what the store says it has is an error.
+func TestGetGoesOn(t *testing.T) {
+	data := bytes.Repeat([]byte("0123456789"), 100_000)
+	half := func(w http.ResponseWriter, r *http.Request, n int) bool {
+		if r.Method != http.MethodGet || n > 1 {
+			return false
+		}
+		_, _ = w.Write(data[:len(data)/2])
+		w.(http.Flusher).Flush()
+		reset(w)
+		return true
+	}
+	for name, c := range map[string]struct {
+		fault, after func(w http.ResponseWriter, r *http.Request, n int) bool
+		fails        bool
+	}{
+		"whole": {},
+		"cut":   {after: half},
+		"cut, and refused then": {after: half, fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			if r.Method == http.MethodGet && n > 1 {
+				refuse(w, http.StatusPreconditionFailed, "PreconditionFailed")
+				return true
+			}
+			return false
+		}, fails: true},
+		"damaged": {after: func(w http.ResponseWriter, r *http.Request, n int) bool {
+			if r.Method != http.MethodGet {
+				return false
+			}
+			damaged := bytes.Clone(data)
+			damaged[len(damaged)/2] ^= 1
+			_, _ = w.Write(damaged)
+			return true
+		}, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, sink := open(t, s3.Config{})
+			if err := sink.Put(t.Context(), "a/b.json", data); err != nil {
+				t.Fatal(err)
+			}
+			s.fault, s.after = c.fault, c.after
+			r, err := sink.Get(t.Context(), "a/b.json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			got, err := io.ReadAll(r)
+			if c.fails != (err != nil) || err == nil && !bytes.Equal(got, data) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+}
+
+// TestIgnoredCondition: a store that overwrites is refused at the start.
+func TestIgnoredCondition(t *testing.T) {
+	puts := 0
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			puts++
+		}
+	}))
+	t.Cleanup(server.Close)
+	open(t, s3.Config{})
+	t.Setenv("AWS_ENDPOINT_URL_S3", server.URL)
+	_, err := s3.Open(t.Context(), s3.Config{Bucket: "bucket", PathStyle: true})
+	var e *s3.Error
+	if !errors.As(err, &e) || !strings.Contains(err.Error(), "ignores If-None-Match") || e.Remedy == "" || puts != 2 {
+		t.Errorf("%v after %d puts", err, puts)
+	}
+}
