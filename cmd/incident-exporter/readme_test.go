@@ -13,7 +13,7 @@ func TestReadmeNamesEveryVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| `((?:AZURE|EXPORTER)_[A-Z_]+)` \\| (?:`([^`]*)`)? ?\\| ")
+	row := regexp.MustCompile("(?m)^\\| `((?:AZURE|EXPORTER)_[A-Z0-9_]+)` \\| (?:`([^`]*)`)? ?\\| ")
 	documented := map[string]string{}
 	for _, m := range row.FindAllStringSubmatch(string(content), -1) {
 		documented[m[1]] = m[2]
