@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,13 @@ func verify(t testing.TB, r sinks.Reader, check Check) ([]Finding, Summary) {
 	sum, err := Verify(t.Context(), r, check, func(f Finding) { all = append(all, f) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal("verify: ", err)
+	}
+	// Objects that are fetched ahead are found to be the same.
+	check.Ahead = 3
+	var ahead []Finding
+	if aheadSum, aheadErr := Verify(t.Context(), r, check, func(f Finding) { ahead = append(ahead, f) }); fmt.Sprint(aheadErr) != fmt.Sprint(err) ||
+		!reflect.DeepEqual(ahead, all) || !reflect.DeepEqual(aheadSum, sum) {
+		t.Errorf("fetching ahead: %v, %+v, %+v; without: %v, %+v, %+v", aheadErr, aheadSum, ahead, err, sum, all)
 	}
 	faults := 0
 	for _, f := range all {

@@ -16,6 +16,7 @@ type Check struct {
 	HeadSeq  uint64 // a head that someone kept: this manifest must be there
 	HeadHash string // and have this hash; empty for none
 	Remember int    // versions remembered at once, to find those there twice; 0 for a million
+	Ahead    int    // objects fetched at once ahead of their turn, at most 16 MiB; 0 for none
 }
 
 func (c Check) remember() int {
@@ -106,6 +107,7 @@ func (v *verifier) strangers(known map[Stream]bool) error {
 // chain is the walk along one stream.
 type chain struct {
 	*verifier
+	r      sinks.Reader // the verifier's, or one that fetches ahead
 	s      Stream
 	data   *listing
 	expect uint64    // the number that must come next
@@ -122,7 +124,12 @@ func (c *chain) finding(f Finding, text string, args ...any) {
 }
 
 func (v *verifier) chain(s Stream) error {
-	c := &chain{verifier: v, s: s, expect: max(1, v.check.Since)}
+	c := &chain{verifier: v, r: v.r, s: s, expect: max(1, v.check.Since)}
+	if v.check.Ahead > 0 {
+		a := newAhead(v.r, v.check.Ahead)
+		defer a.stop()
+		c.r = a
+	}
 	c.dup = newDuplicates(s, v.check.remember(), func(m *Manifest, line int) {
 		ver := m.Versions[line]
 		key := s.ManifestKey(m.Seq)
@@ -150,9 +157,9 @@ func (v *verifier) chain(s Stream) error {
 			c.lose(1, c.expect-1) // their objects may have been kept
 		}
 	}
-	c.data = newListing(v.ctx, v.r, s.DataPrefix(), from)
+	c.data = newListing(v.ctx, c.r, s.DataPrefix(), from)
 	defer c.data.stop()
-	for o, err := range v.r.List(v.ctx, s.ManifestPrefix(), after) {
+	for o, err := range c.r.List(v.ctx, s.ManifestPrefix(), after) {
 		if err != nil {
 			return err
 		}
