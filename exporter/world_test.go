@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,12 @@ import (
 	"incident-exporter/exporter/simulator"
 	"incident-exporter/sinks/sinktest"
 )
+
+// TestMain lets the collector have more memory than is worth its time in tests.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
 // stream is what every test here exports.
 var stream = ledger.Stream{Source: "defender", Tenant: simulator.DefaultTenant}
