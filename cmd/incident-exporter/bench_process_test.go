@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -13,11 +16,13 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"incident-exporter/exporter/simulator"
+	"incident-exporter/sinks/sinktest/s3server"
 )
 
 // The program that `make bench` has built. The test binary would do, but is not what people run.
@@ -59,22 +64,31 @@ func costOf(t *testing.T, processes ...*exec.Cmd) (c cost) {
 func exportOnce(t *testing.T, env []string, incidents int) (archive string, c cost, err error) {
 	t.Helper()
 	archive = filepath.Join(t.TempDir(), "archive")
+	_, c, err = exportTo(t, append(slices.Clone(env), "EXPORTER_SINK=file:"+archive), incidents)
+	return archive, c, err
+}
+
+// exportTo does so to the archive that env names, and says how many commits it took.
+func exportTo(t *testing.T, env []string, incidents int) (commits int, c cost, err error) {
+	t.Helper()
 	program, err := filepath.Abs(builtProgram)
 	if err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), program, "export", "--json")
 	// What was updated in the last minute is to be counted too.
-	command.Env = append(slices.Clone(env), "EXPORTER_SINK=file:"+archive, "EXPORTER_LOG_LEVEL=warn", "EXPORTER_SETTLE=0s")
+	command.Env = append(slices.Clone(env), "EXPORTER_LOG_LEVEL=warn", "EXPORTER_SETTLE=0s")
 	var out, errs bytes.Buffer
 	command.Stdout, command.Stderr = &out, &errs
 	if err := command.Run(); err != nil {
-		return archive, cost{}, fmt.Errorf("export: %w, %s", err, errs.String())
+		return 0, cost{}, fmt.Errorf("export: %w, %s", err, errs.String())
 	}
-	if got := jsonLines(t, out.String())[0]["versions"]; got != float64(incidents) {
-		return archive, cost{}, fmt.Errorf("export: %v versions of %d incidents, %s", got, incidents, errs.String())
+	result := jsonLines(t, out.String())[0]
+	if got := result["versions"]; got != float64(incidents) {
+		return 0, cost{}, fmt.Errorf("export: %v versions of %d incidents, %s", got, incidents, errs.String())
 	}
-	return archive, costOf(t, command), nil
+	made, _ := result["commits"].(float64)
+	return int(made), costOf(t, command), nil
 }
 
 // curlOnce fetches the same pages with curl through gzip -6, and returns the size of the result.
@@ -196,6 +210,7 @@ func TestBenchProcesses(t *testing.T) {
 		ours.memory = max(ours.memory, c.memory)
 		stored, piped = dataSize(t, archive), size
 	}
+	benchS3(t, env, ours)
 	stop()
 	figure("CPU / curl and gzip -6 of the same pages", ours.cpu.Seconds()/theirs.cpu.Seconds(), 1, "",
 		fmt.Sprintf("%v / %v, 20,000 incidents of 8 KB", ours.cpu.Round(10*time.Millisecond), theirs.cpu.Round(10*time.Millisecond)))
@@ -218,4 +233,60 @@ func TestBenchProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	figure("peak memory, 400 incidents of 1 MB: a page is 100 MB", float64(c.memory)/mebi, 128, "MiB", "EXPORTER_MAX_ANSWER_BYTES is 32 MiB")
+}
+
+// counted passes requests on to a server and counts them.
+type counted struct {
+	*httptest.Server
+	requests atomic.Int64
+}
+
+func counting(t *testing.T, to string) *counted {
+	target, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &counted{}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host // it is signed
+	}}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.requests.Add(1)
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+// benchS3 measures the same export to a real S3 server beside it.
+func benchS3(t *testing.T, env []string, local cost) {
+	server := s3server.Start(t, false)
+	env = append(append(slices.Clone(env), server.Environment()...), "EXPORTER_S3_PATH_STYLE=true")
+	var best cost
+	for n := range benchRounds {
+		bucket := fmt.Sprintf("bench-%d", n)
+		server.Bucket(t, bucket, false)
+		_, c, err := exportTo(t, append(slices.Clone(env), "EXPORTER_SINK=s3://"+bucket), 20_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 || c.cpu < best.cpu {
+			best.cpu = c.cpu
+		}
+		best.memory = max(best.memory, c.memory)
+	}
+	figure("CPU of an export to S3 / to local files", best.cpu.Seconds()/local.cpu.Seconds(), 1.25, "",
+		fmt.Sprintf("%v / %v, 20,000 incidents of 8 KB", best.cpu.Round(10*time.Millisecond), local.cpu.Round(10*time.Millisecond)))
+	figure("peak memory of an export to S3", float64(best.memory)/(1<<20), 96, "MiB", "")
+
+	proxy := counting(t, server.Endpoint)
+	server.Bucket(t, "counted", false)
+	env = append(env, "EXPORTER_SINK=s3://counted", "AWS_ENDPOINT_URL_S3="+proxy.URL)
+	commits, _, err := exportTo(t, env, 20_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := proxy.requests.Load()
+	figure("S3 requests of a first export / batches", float64(all)/float64(commits), 2.2, "", fmt.Sprintf("%d requests, %d batches", all, commits))
 }

@@ -82,7 +82,7 @@ func New(cfg Config) *Source {
 		cfg.Retention = 180 * 24 * time.Hour
 	}
 	if cfg.Hold == 0 {
-		cfg.Hold = 5 << 20
+		cfg.Hold = 7 << 19
 	}
 	return &Source{
 		cfg: cfg, log: cfg.Log, unit: rawjson.Tick, top: cfg.Top,
