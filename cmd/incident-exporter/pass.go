@@ -133,7 +133,7 @@ func (p *passes) look(ctx context.Context) error {
 	}
 	return &ledger.Refusal{
 		Text:   fmt.Sprintf("%s holds the archive of tenant %s, and none of tenant %s", p.cfg.Exporter.Sink, others, p.stream.Tenant),
-		Remedy: "set EXPORTER_SINK to another directory, or AZURE_TENANT_ID to the tenant whose archive this is",
+		Remedy: "set EXPORTER_SINK to another directory or prefix, or AZURE_TENANT_ID to the tenant whose archive this is",
 	}
 }
 

@@ -149,7 +149,7 @@ func (p *pages) answered(page int, a *answer, err error) bool {
 }
 
 // foresee concludes from the newest rows, where those come first, how many
-// there are. A window that would take too many is given up at its first page,
+// there are. A window that would take too many is given up once that is seen,
 // and no more pages are asked for at once than are likely to be there.
 func (p *pages) foresee(page int, rows []row) {
 	if p.q.to.IsZero() || !p.q.since.IsZero() || !p.q.until.IsZero() || len(rows) < p.top || page < p.foreseen || p.unordered {

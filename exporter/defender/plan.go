@@ -23,7 +23,7 @@ const (
 // complete. It is safe for concurrent use.
 type pace struct {
 	mu      sync.Mutex
-	density float64 // rows a second, of the time read last; negative: unknown
+	density float64 // rows a second, of the time read last, if known
 	known   bool
 	pages   int     // of the next window
 	single  int     // windows still to be read as single answers

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -402,45 +401,6 @@ func TestTokenGoesNowhereElse(t *testing.T) {
 		}
 		if strings.Contains(fmt.Sprintf("%v %+v", err, err)+tn.log.String(), "made-up-token") {
 			t.Error("the token is in an error or a log line")
-		}
-	})
-}
-
-func TestSince(t *testing.T) {
-	in(t, func(t *testing.T) {
-		tn := newTenant(t, simulator.Options{Incidents: 90, Span: time.Hour}, nil, nil)
-		now := tn.sim.Now()
-		seg, err := tn.source.Since(t.Context(), now.Add(-2*time.Hour))
-		if err != nil || seg == nil || len(seg.Rows) != 90 || tn.sim.Calls().API() != 2 {
-			t.Fatalf("%v, %v, %d calls", seg, err, tn.sim.Calls().API())
-		}
-		if seg.To.After(now) || seg.Asked.After(now) {
-			t.Errorf("to %v, asked %v, at %v", seg.To, seg.Asked, now)
-		}
-		if seg, err = tn.source.Since(t.Context(), now.Add(time.Second)); err != nil || len(seg.Rows) != 0 || tn.sim.Calls().API() != 3 {
-			t.Errorf("nothing new: %v, %v, %d calls", seg, err, tn.sim.Calls().API())
-		}
-		tn.sim.Bulk(90)
-		for range 20 {
-			tn.sim.Create()
-		}
-		if seg, err = tn.source.Since(t.Context(), now.Add(-2*time.Hour)); err != nil || seg != nil {
-			t.Errorf("110 in one answer: %v, %v", seg, err)
-		}
-	})
-}
-
-// An answer cut short, and behind it what cannot be served: no error, windows
-// are to find out.
-func TestSinceWithPoisonBehindIt(t *testing.T) {
-	in(t, func(t *testing.T) {
-		tn := newTenant(t, simulator.Options{Incidents: 90, Span: time.Hour}, func(b *simulator.Behaviour) { b.PageCap = 20 }, nil)
-		now := tn.sim.Now()
-		truth := tn.sim.Final()
-		slices.SortFunc(truth, func(a, b simulator.Version) int { return strings.Compare(b.Updated, a.Updated) })
-		tn.sim.Change(func(b *simulator.Behaviour) { b.Poison = map[int64]bool{truth[20].ID: true} })
-		if seg, err := tn.source.Since(t.Context(), now.Add(-2*time.Hour)); err != nil || seg != nil {
-			t.Errorf("%v, %v", seg, err)
 		}
 	})
 }

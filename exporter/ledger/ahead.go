@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"sync"
 
 	"incident-exporter/sinks"
 )
@@ -27,6 +28,7 @@ type ahead struct {
 	width int
 	slots chan struct{} // fetches in flight
 
+	running sync.WaitGroup
 	fetches map[string]*fetch
 	bytes   int64 // of fetches
 }
@@ -92,7 +94,7 @@ func (a *ahead) begin(ctx context.Context, o sinks.Object) {
 	f := &fetch{size: o.Size, done: make(chan struct{}), stop: stop}
 	a.fetches[o.Key] = f
 	a.bytes += o.Size
-	go func() {
+	a.running.Go(func() {
 		defer close(f.done)
 		select {
 		case a.slots <- struct{}{}:
@@ -102,7 +104,7 @@ func (a *ahead) begin(ctx context.Context, o sinks.Object) {
 			return
 		}
 		f.data, f.err = readAll(ctx, a.Reader, o.Key, aheadLargest)
-	}()
+	})
 }
 
 func (a *ahead) forget(key string) {
@@ -133,8 +135,8 @@ func (a *ahead) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 
 // stop ends the fetches that nobody asked for, and waits for them.
 func (a *ahead) stop() {
-	for key, f := range a.fetches {
+	for key := range a.fetches {
 		a.forget(key)
-		<-f.done
 	}
+	a.running.Wait()
 }

@@ -27,11 +27,13 @@ type store struct {
 	objects map[string][]byte
 	puts    []http.Header
 
-	// fault may answer a request in the store's place; stored says that a PUT
-	// has been carried out before.
+	// fault may answer a request in the store's place, after in its place once
+	// it has carried it out.
 	fault func(w http.ResponseWriter, r *http.Request, n int) bool
 	after func(w http.ResponseWriter, r *http.Request, n int) bool
 	n     map[string]int
+
+	damage bool // of what is asked for in parts
 }
 
 func refuse(w http.ResponseWriter, status int, code string) {
@@ -92,10 +94,18 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sum := sha256.Sum256(old)
 		w.Header().Set("ETag", `"made-up"`)
 		if from, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok {
+			if r.Header.Get("If-Match") != `"made-up"` { // the rest might be of another object
+				refuse(w, http.StatusBadRequest, "InvalidRequest")
+				return
+			}
 			at, _ := strconv.Atoi(strings.TrimSuffix(from, "-"))
 			w.Header().Set("Content-Length", strconv.Itoa(len(old)-at))
 			w.WriteHeader(http.StatusPartialContent)
-			_, _ = w.Write(old[at:])
+			rest := bytes.Clone(old[at:])
+			if s.damage {
+				rest[len(rest)/2] ^= 1
+			}
+			_, _ = w.Write(rest)
 			return
 		}
 		w.Header().Set("Content-Length", strconv.Itoa(len(old)))
@@ -260,8 +270,11 @@ func TestGetGoesOn(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		fault, after func(w http.ResponseWriter, r *http.Request, n int) bool
+		damage       bool
 		fails        bool
 	}{
+		"cut, and damaged then": {after: half, damage: true, fails: true},
+
 		"whole": {},
 		"cut":   {after: half},
 		"cut, and refused then": {after: half, fault: func(w http.ResponseWriter, r *http.Request, n int) bool {
@@ -286,7 +299,7 @@ func TestGetGoesOn(t *testing.T) {
 			if err := sink.Put(t.Context(), "a/b.json", data); err != nil {
 				t.Fatal(err)
 			}
-			s.fault, s.after = c.fault, c.after
+			s.fault, s.after, s.damage = c.fault, c.after, c.damage
 			r, err := sink.Get(t.Context(), "a/b.json")
 			if err != nil {
 				t.Fatal(err)
