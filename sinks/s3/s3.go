@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -32,6 +33,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 
 	"incident-exporter/sinks"
 )
@@ -58,6 +60,10 @@ type Config struct {
 	WhenRequired bool
 
 	Log *slog.Logger // told the source of the credentials; may be nil
+
+	// Transport makes the requests in the place of the SDK's own client, which
+	// reads proxies and CA bundles from the environment. nil: the SDK's.
+	Transport http.RoundTripper
 }
 
 // Reader reads the archive in a bucket. Its methods may be called concurrently.
@@ -83,7 +89,13 @@ func OpenReader(ctx context.Context, cfg Config) (*Reader, error) {
 	if cfg.WhenRequired {
 		calculate, validate = aws.RequestChecksumCalculationWhenRequired, aws.ResponseChecksumValidationWhenRequired
 	}
-	loaded, err := config.LoadDefaultConfig(ctx,
+	var client config.HTTPClient
+	if cfg.Transport != nil {
+		client = &http.Client{Transport: cfg.Transport}
+	}
+	// The SDK's own logger writes to standard error what is no fault, such as
+	// that a store keeps no checksums; what is one comes as an error.
+	loaded, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(client), config.WithLogger(logging.Nop{}),
 		config.WithRequestChecksumCalculation(calculate), config.WithResponseChecksumValidation(validate),
 		config.WithRetryer(func() aws.Retryer {
 			// Its rate limiter would give up for good after some fifty failures;
