@@ -4,12 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"math/rand/v2"
+	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"incident-exporter/exporter/simulator"
+	"incident-exporter/sinks"
+	"incident-exporter/sinks/s3"
 	"incident-exporter/sinks/sinktest"
 )
+
+// TestMain sets what the SDK for S3 reads: there is no network in these tests.
+func TestMain(m *testing.M) {
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL_S3": "https://store.fabrikam.example", "AWS_REGION": "eu-north-1", "AWS_ACCESS_KEY_ID": "made-up", "AWS_SECRET_ACCESS_KEY": "made-up",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "",
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // play is what the writers of one stream read: versions that become visible
 // up to an overlap after their update time.
@@ -45,27 +65,102 @@ func newPlay(seed uint64, n int) *play {
 	return p
 }
 
+// route is how processes reach the sink in memory.
+type route func(context.Context, *sinktest.Session) (sinks.Sink, error)
+
+// straight is without anything between them.
+func straight(_ context.Context, s *sinktest.Session) (sinks.Sink, error) { return s, nil }
+
+// overS3 is through the sink for S3, its SDK and the protocol. What does not
+// get through in all its attempts is a fault of the memory's, or its death.
+func overS3(ctx context.Context, session *sinktest.Session) (sinks.Sink, error) {
+	transport := simulator.Transport(sinktest.S3(session, "archive"))
+	s, err := s3.Open(ctx, s3.Config{Bucket: "archive", PathStyle: true, Transport: transport})
+	if err != nil {
+		return nil, err
+	}
+	return mortal{s, session}, nil
+}
+
+// mortal is the sink of a process that can be killed.
+type mortal struct {
+	sinks.Sink
+	session *sinktest.Session
+}
+
+func (m mortal) why(err error) error {
+	switch {
+	case err == nil || errors.Is(err, sinks.ErrExists) || errors.Is(err, sinks.ErrNotExist):
+		return err
+	case m.session.Killed():
+		return fmt.Errorf("%w: %w", sinktest.ErrKilled, err)
+	}
+	return fmt.Errorf("%w: %w", sinktest.ErrFault, err)
+}
+
+func (m mortal) Put(ctx context.Context, key string, data []byte) error {
+	return m.why(m.Sink.Put(ctx, key, data))
+}
+
+func (m mortal) Get(ctx context.Context, key string) (io.ReadCloser, error) {
+	r, err := m.Sink.Get(ctx, key)
+	if err != nil {
+		return nil, m.why(err)
+	}
+	return mortalReader{r, m}, nil
+}
+
+type mortalReader struct {
+	io.ReadCloser
+	m mortal
+}
+
+func (r mortalReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = r.m.why(err)
+	}
+	return n, err
+}
+
+func (m mortal) List(ctx context.Context, prefix, after string) iter.Seq2[sinks.Object, error] {
+	return func(yield func(sinks.Object, error) bool) {
+		for o, err := range m.Sink.List(ctx, prefix, after) {
+			if !yield(o, m.why(err)) {
+				return
+			}
+		}
+	}
+}
+
 // player is one process after the other that writes the stream.
 type player struct {
 	p       *play
+	route   route
 	session *sinktest.Session
 	ledger  *Ledger
 	passes  int
 	born    func(*player) // called for each new process
 }
 
-func (w *player) restart() {
-	w.session = w.p.mem.Session()
-	w.ledger = New(w.session, stream, writer, []Compression{"gzip", "none", "zstd"}[w.passes%3])
-	if w.born != nil {
-		w.born(w)
+// restart goes on with a new process, or the one after it if it dies at once.
+func (w *player) restart(ctx context.Context) {
+	for {
+		w.session = w.p.mem.Session()
+		if w.born != nil {
+			w.born(w)
+		}
+		if sink, err := w.route(ctx, w.session); err == nil {
+			w.ledger = New(sink, stream, writer, []Compression{"gzip", "none", "zstd"}[w.passes%3])
+			return
+		}
 	}
 }
 
 // run makes passes until everything is archived. A process that is killed is
 // followed by another one.
 func (w *player) run(ctx context.Context) error {
-	w.restart()
+	w.restart(ctx)
 	for w.passes = 1; w.passes < 200; w.passes++ {
 		target := w.p.start.Add(time.Duration(w.passes) * 45 * time.Minute)
 		last := !target.Before(w.p.end.Add(w.p.overlap))
@@ -74,7 +169,7 @@ func (w *player) run(ctx context.Context) error {
 		case err == nil && last:
 			return nil
 		case errors.Is(err, sinktest.ErrKilled):
-			w.restart()
+			w.restart(ctx)
 		case err != nil && !errors.Is(err, ErrRival) && !errors.Is(err, sinktest.ErrFault):
 			return err
 		}
@@ -160,7 +255,7 @@ func (p *play) ended(t *testing.T, story string) {
 	t.Helper()
 	p.mem.Before(nil)
 	p.mem.Land()
-	if err := (&player{p: p}).run(t.Context()); err != nil {
+	if err := (&player{p: p, route: straight}).run(t.Context()); err != nil {
 		t.Errorf("%s: after all faults: %v", story, err)
 	}
 	found, _ := verify(t, p.mem, Check{})
@@ -190,9 +285,25 @@ func (p *play) ended(t *testing.T, story string) {
 // write before every request.
 func TestCrashMatrix(t *testing.T) {
 	t.Parallel()
+	onEach(t, crashMatrix)
+}
+
+// onEach runs a test on the memory itself, and on S3 in virtual time.
+func onEach(t *testing.T, test func(*testing.T, route)) {
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		test(t, straight)
+	})
+	t.Run("S3", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) { test(t, overS3) })
+	})
+}
+
+func crashMatrix(t *testing.T, route route) {
 	const versions = 16
 	quiet := newPlay(1, versions)
-	if err := (&player{p: quiet}).run(t.Context()); err != nil {
+	if err := (&player{p: quiet, route: route}).run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	requests := quiet.mem.Counts()
@@ -226,7 +337,7 @@ func TestCrashMatrix(t *testing.T) {
 					continue
 				}
 				p := newPlay(1, versions)
-				w := &player{p: p}
+				w := &player{p: p, route: route}
 				countdown, busy := 0, false
 				p.mem.Before(func(c sinktest.Call) sinktest.Fault {
 					if countdown--; countdown == 0 {
@@ -237,8 +348,8 @@ func TestCrashMatrix(t *testing.T) {
 					}
 					if way.rival {
 						busy = true
-						rival := &player{p: p, passes: n}
-						rival.restart()
+						rival := &player{p: p, route: route, passes: n}
+						rival.restart(t.Context())
 						// It gets as far as the first writer, or a pass further.
 						if err := rival.pass(t.Context(), p.start.Add(time.Duration(w.passes+n%2)*45*time.Minute)); err != nil {
 							t.Errorf("rival: %v", err)
@@ -276,6 +387,10 @@ type turns struct {
 // request, with faults at one in twelve.
 func TestWritersInterleaved(t *testing.T) {
 	t.Parallel()
+	onEach(t, writersInterleaved)
+}
+
+func writersInterleaved(t *testing.T, route route) {
 	seeds := 250
 	if testing.Short() {
 		seeds = 30
@@ -290,7 +405,7 @@ func TestWritersInterleaved(t *testing.T) {
 		sessions := 0
 		for i := range players {
 			s.granted = append(s.granted, make(chan sinktest.Fault))
-			players[i] = &player{p: p, born: func(*player) { sessions++; s.of[sessions] = i }}
+			players[i] = &player{p: p, route: route, born: func(*player) { sessions++; s.of[sessions] = i }}
 		}
 		p.mem.Before(func(c sinktest.Call) sinktest.Fault {
 			i := s.of[c.Session]
@@ -340,9 +455,9 @@ func TestWritersInterleaved(t *testing.T) {
 // another one commits between its passes.
 func TestLoadForgetsWhatRivalsOutdate(t *testing.T) {
 	p := newPlay(3, 20)
-	a, b := &player{p: p}, &player{p: p}
-	a.restart()
-	b.restart()
+	a, b := &player{p: p, route: straight}, &player{p: p, route: straight}
+	a.restart(t.Context())
+	b.restart(t.Context())
 	for pass := 1; pass <= 8; pass++ {
 		w := a
 		if pass%2 == 0 {
