@@ -23,12 +23,22 @@ import (
 	"incident-exporter/exporter/defender"
 	"incident-exporter/exporter/ledger"
 	"incident-exporter/exporter/simulator"
+	"incident-exporter/sinks"
+	"incident-exporter/sinks/s3"
 	"incident-exporter/sinks/sinktest"
 )
 
 // TestMain lets the collector have more memory than is worth its time in tests.
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(400)
+	for name, value := range map[string]string{ // of worlds on S3
+		"AWS_ENDPOINT_URL_S3": "https://store.fabrikam.example", "AWS_REGION": "eu-north-1", "AWS_ACCESS_KEY_ID": "made-up", "AWS_SECRET_ACCESS_KEY": "made-up",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CA_BUNDLE": "", "AWS_PROFILE": "",
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -82,6 +92,7 @@ type world struct {
 	top  int
 	comp ledger.Compression
 	deep bool // changes come as late as the deep overlap
+	onS3 bool // the archive is reached through the sink for S3 and its SDK
 
 	flaky, faulty bool // the API fails at random, and so may something else in this tick
 
@@ -118,7 +129,15 @@ func (w *world) process() *process {
 	session := w.mem.Session()
 	cfg := w.cfg
 	cfg.Log = log
-	l := ledger.New(session, stream, ledger.By{Version: "test", Client: simulator.DefaultClientID}, w.comp)
+	var sink sinks.Sink = session
+	if w.onS3 {
+		var err error
+		sink, err = s3.Open(w.t.Context(), s3.Config{Bucket: "archive", PathStyle: true, Transport: simulator.Transport(sinktest.S3(session, "archive"))})
+		if err != nil {
+			w.fail("open the bucket: %v", err)
+		}
+	}
+	l := ledger.New(sink, stream, ledger.By{Version: "test", Client: simulator.DefaultClientID}, w.comp)
 	return &process{exporter.New(cfg, source, l), session}
 }
 
@@ -344,15 +363,28 @@ func (w *world) live(ticks int) {
 // TestWorld holds the promises against worlds drawn from seeds. SOAK_SEEDS,
 // SOAK_FROM, SOAK_TICKS and SOAK_INCIDENTS make it longer (make soak).
 func TestWorld(t *testing.T) {
+	if testing.Short() { // under the race detector: thirty that are quick
+		worlds(t, 121, 30, func(*world) {})
+		return
+	}
+	worlds(t, 1, 300, func(*world) {})
+}
+
+// TestWorldOnS3 does so with the archive in S3.
+func TestWorldOnS3(t *testing.T) {
+	seeds := 40
+	if testing.Short() {
+		seeds = 4
+	}
+	worlds(t, 5001, seeds, func(w *world) { w.onS3 = true })
+}
+
+func worlds(t *testing.T, from, seeds int, shape func(*world)) {
 	env := func(name string, value int) int {
 		if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
 			return n
 		}
 		return value
-	}
-	from, seeds := 1, 300
-	if testing.Short() { // under the race detector: thirty that are quick
-		from, seeds = 121, 30
 	}
 	from, seeds = env("SOAK_FROM", from), env("SOAK_SEEDS", seeds)
 	ticks, incidents := env("SOAK_TICKS", 60), env("SOAK_INCIDENTS", 400)
@@ -366,6 +398,7 @@ func TestWorld(t *testing.T) {
 			defer func() { failed.CompareAndSwap(false, t.Failed()) }()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, seed, incidents)
+				shape(w)
 				w.live(1 + min(w.rng.IntN(ticks), w.rng.IntN(ticks)))
 			})
 		})

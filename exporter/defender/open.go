@@ -40,20 +40,22 @@ func (s *Source) round(ctx context.Context, from, to time.Time) (*found, error) 
 	// Rows are counted at the end of what is known. If known ones turn up
 	// there, others came in or moved: newest first they are at the top, in any
 	// other order anywhere.
+	// Pages are asked for several at once while they are full: what is there
+	// is the same in whatever order it is seen.
 	const atEnd, atTop, anywhere = 0, 1, 2
-	for skip, phase, stale := 0, atEnd, 0; ; {
-		a, err := s.list(ctx, q, s.pageSize(), skip, attempts)
+	for skip, phase, stale, width := 0, atEnd, 0, 1; ; {
+		if phase != atEnd {
+			width = 1
+		}
+		answers, err := s.several(ctx, q, skip, width, attempts)
 		if err != nil {
 			return nil, err
 		}
 		if f.asked.IsZero() {
-			f.asked = a.asked
+			f.asked = answers[0].asked
 		}
-		if len(a.rows) == 0 && phase == atEnd {
-			break
-		}
-		before, changed := len(latest), false
-		for _, r := range a.rows {
+		before, changed, rows := len(latest), false, rowsOf(answers)
+		for _, r := range rows {
 			if old, ok := latest[r.ID]; ok && !old.At.Before(r.At) {
 				continue
 			}
@@ -68,13 +70,26 @@ func (s *Source) round(ctx context.Context, from, to time.Time) (*found, error) 
 		switch {
 		case phase == atEnd && len(latest) > before:
 			skip = len(latest)
+			if len(rows) < width*s.pageSize() {
+				width = 1
+			} else {
+				width = min(2*width, s.cfg.Concurrency)
+			}
+		case phase == atEnd && len(answers[0].rows) == 0:
+			// Nothing lies behind those known before it was asked: all of them.
+			for _, r := range latest {
+				if r.At.Before(f.to) && r.at.pile != nil {
+					f.rows = append(f.rows, r)
+				}
+			}
+			return f, nil
 		case phase == atEnd:
 			if stale++; stale > openPatience {
 				return nil, errors.New("the API takes no upper bound of time, and its pages move too much to be counted")
 			}
 			skip, phase = 0, anywhere-stale%2
-		case changed || phase == anywhere && len(a.rows) > 0:
-			skip += len(a.rows)
+		case changed || phase == anywhere && len(rows) > 0:
+			skip += len(rows)
 		default:
 			skip, phase = len(latest), atEnd
 		}
@@ -82,12 +97,6 @@ func (s *Source) round(ctx context.Context, from, to time.Time) (*found, error) 
 			size = f.keepOldest(latest, size/2)
 		}
 	}
-	for _, r := range latest {
-		if r.At.Before(f.to) && r.at.pile != nil {
-			f.rows = append(f.rows, r)
-		}
-	}
-	return f, nil
 }
 
 // keepOldest moves the end of what is read back, so that what lies before it

@@ -223,23 +223,39 @@ func (s *Source) changed(ctx context.Context, q query, rows []row, clock time.Ti
 }
 
 // look asks for so many pages of a query at once.
-func (s *Source) look(ctx context.Context, q query, pages, tries int) (rows []row, err error) {
+func (s *Source) look(ctx context.Context, q query, pages, tries int) ([]row, error) {
+	answers, err := s.several(ctx, q, 0, pages, tries)
+	if err != nil {
+		return nil, err
+	}
+	return rowsOf(answers), nil
+}
+
+// several asks for so many pages from skip on, all at once.
+func (s *Source) several(ctx context.Context, q query, skip, pages, tries int) ([]*answer, error) {
 	answers, errs := make([]*answer, pages), make([]error, pages)
 	var wg sync.WaitGroup
+	top := s.pageSize()
 	for n := range pages {
 		wg.Go(func() {
 			defer caught(&errs[n])
-			answers[n], errs[n] = s.list(ctx, q, s.pageSize(), n*s.pageSize(), tries)
+			answers[n], errs[n] = s.list(ctx, q, top, skip+n*top, tries)
 		})
 	}
 	wg.Wait()
-	for n, err := range errs {
+	for _, err := range errs {
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, answers[n].rows...)
 	}
-	return rows, nil
+	return answers, nil
+}
+
+func rowsOf(answers []*answer) (rows []row) {
+	for _, a := range answers {
+		rows = append(rows, a.rows...)
+	}
+	return rows
 }
 
 // open reads an open-ended set in at most few answers, nil if it takes more.
