@@ -372,7 +372,7 @@ func TestWorld(t *testing.T) {
 
 // TestWorldOnS3 does so with the archive in S3.
 func TestWorldOnS3(t *testing.T) {
-	seeds := 40
+	seeds := 24
 	if testing.Short() {
 		seeds = 4
 	}

@@ -75,6 +75,15 @@ func (a *app) openReader(ctx context.Context) (reader, sinkURL, error) {
 	return r, sink, err
 }
 
+// ahead is how many objects are fetched at once by who reads them in order: of a bucket many, as the
+// way there and back takes longer than to look at one.
+func (s sinkURL) ahead() int {
+	if s.bucket == "" {
+		return 0
+	}
+	return 16
+}
+
 func noArchive(sink sinkURL) error {
 	return &exitError{exitFailed, fmt.Errorf("no archive there: %s", sink), "set EXPORTER_SINK to where the archive is; `incident-exporter export` begins one"}
 }
@@ -88,7 +97,7 @@ func eachManifest(ctx context.Context, r sinks.Reader, sink sinkURL, since uint6
 			return err
 		}
 		none = false
-		for m, err := range ledger.Manifests(ctx, r, s, since) {
+		for m, err := range ledger.Manifests(ctx, r, s, since, sink.ahead()) {
 			if err == nil {
 				err = each(s, m)
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 
@@ -36,8 +37,15 @@ func (a *app) verifyCommand() *cobra.Command {
 				return err
 			}
 			defer func() { _ = r.Close() }() // read only
-			if sink.bucket != "" {
-				check.Ahead = verifyAhead
+			check.Ahead = sink.ahead()
+			if a.isTerminal(a.stderr) {
+				line := &progressLine{out: a.stderr}
+				check.Observe = line.verified
+				if a.isTerminal(a.stdout) {
+					defer func(out io.Writer) { a.stdout = out }(a.stdout)
+					a.stdout = lineAbove{line, a.stdout}
+				}
+				defer line.end()
 			}
 			var printed error
 			sum, err := ledger.Verify(cmd.Context(), r, check, func(f ledger.Finding) {
@@ -74,10 +82,6 @@ func (a *app) verifyCommand() *cobra.Command {
 	command.Flags().Uint64Var(&check.Since, "since", 0, "begin at this `SEQ`: what was before it may be gone")
 	return command
 }
-
-// verifyAhead is how many objects of a bucket are fetched at once: the way there and back takes
-// longer than to look at one.
-const verifyAhead = 16
 
 // printFinding prints one line: what it is, the object's key, and what is wrong with it.
 func (a *app) printFinding(f ledger.Finding, asJSON bool) error {

@@ -160,7 +160,7 @@ func compareArchive(ctx context.Context, archive sinks.Reader, sim *simulator.Si
 		return version{strconv.FormatInt(v.ID, 10), v.Updated, hex.EncodeToString(hash[:])}
 	}
 	stored := map[version]bool{}
-	for m, err := range ledger.Manifests(ctx, archive, demoStream(), 1) {
+	for m, err := range ledger.Manifests(ctx, archive, demoStream(), 1, 0) {
 		if err != nil {
 			return c, err
 		}
@@ -214,7 +214,7 @@ func tamper(ctx context.Context, archive sinks.Reader, copied string) (change, e
 		}
 	}
 	var largest ledger.Object
-	for m, err := range ledger.Manifests(ctx, archive, demoStream(), 1) {
+	for m, err := range ledger.Manifests(ctx, archive, demoStream(), 1, 0) {
 		if err != nil {
 			return change{}, err
 		}

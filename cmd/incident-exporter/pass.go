@@ -27,6 +27,7 @@ type passes struct {
 	exporter *exporter.Exporter
 	*wiring
 
+	seen       bool // the stream's chain has been seen in the archive
 	startTold  bool
 	secretTold time.Time
 }
@@ -113,19 +114,37 @@ func (p *passes) attempt(ctx context.Context) (exporter.Progress, error) {
 	return p.exporter.Run(ctx)
 }
 
-// look looks at what the archive holds before it is written to. A new chain beside another
-// tenant's is most likely a wrong tenant or a wrong directory, and a chain can never be removed.
+// look looks at what the archive holds before it is written to, until the stream's chain has been
+// seen there. A new chain beside another tenant's, or beside what is no archive, is most likely a
+// wrong tenant or a wrong place, and a chain can never be removed.
 func (p *passes) look(ctx context.Context) error {
-	others := ""
+	if p.seen {
+		return nil
+	}
+	others, none := "", true
 	for s, err := range ledger.Streams(ctx, p.sink) {
 		switch {
 		case err != nil:
 			return err
 		case s == p.stream:
 			p.startIgnored()
+			p.seen = true
 			return nil
 		case s.Tenant != p.stream.Tenant:
 			others = s.Tenant
+		}
+		none = false
+	}
+	if none {
+		stranger, err := ledger.Stranger(ctx, p.sink)
+		if err != nil {
+			return err
+		}
+		if stranger != "" {
+			return &ledger.Refusal{
+				Text:   fmt.Sprintf("%s holds no archive but something else, such as %q", p.cfg.Exporter.Sink, stranger),
+				Remedy: "set EXPORTER_SINK to an empty directory or prefix, or move away what is there: an archive shares its place with nothing",
+			}
 		}
 	}
 	if others == "" {

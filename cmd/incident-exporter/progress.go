@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"incident-exporter/exporter"
+	"incident-exporter/exporter/ledger"
 )
 
 // newProgress returns the loggers of a command that exports: of its own words, and of what
@@ -44,13 +45,23 @@ const (
 
 // Write writes a whole log record above the line.
 func (l *progressLine) Write(record []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.text == "" {
-		return l.out.Write(record)
+	return lineAbove{l, l.out}.Write(record)
+}
+
+// lineAbove writes whole lines to out, which goes to the same terminal, above the line.
+type lineAbove struct {
+	l   *progressLine
+	out io.Writer
+}
+
+func (w lineAbove) Write(text []byte) (int, error) {
+	w.l.mu.Lock()
+	defer w.l.mu.Unlock()
+	if w.l.text != "" {
+		fmt.Fprint(w.l.out, eraseLine)
+		defer func() { fmt.Fprint(w.l.out, w.l.text) }()
 	}
-	_, err := fmt.Fprintf(l.out, "%s%s%s", eraseLine, record, l.text)
-	return len(record), err
+	return w.out.Write(text)
 }
 
 func (l *progressLine) begin() {
@@ -65,6 +76,26 @@ func (l *progressLine) observe(p exporter.Progress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.show(progressText(p, time.Since(l.begun)))
+}
+
+// progressPause is how often the line of a verification is written: there may be thousands of
+// manifests a second.
+const progressPause = 100 * time.Millisecond
+
+// verified is told of each manifest that verify has looked at.
+func (l *progressLine) verified(s ledger.Stream, seq, last uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.begun) < progressPause {
+		return
+	}
+	l.begun = time.Now()
+	of := ""
+	if last > 0 {
+		of = fmt.Sprintf(" of %d", max(last, seq))
+	}
+	text := fmt.Sprintf("verified manifest %d%s of %s", seq, of, s)
+	l.show(text[:min(len(text), progressWidth)])
 }
 
 // end takes the line away.

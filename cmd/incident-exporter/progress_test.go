@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"incident-exporter/exporter"
@@ -30,6 +31,28 @@ func TestProgressLine(t *testing.T) {
 	if _, err := line.Write([]byte("done\n")); err != nil || out.String() != eraseLine+"done\n" {
 		t.Errorf("at the end: %q, %v", out.String(), err)
 	}
+}
+
+// TestVerifyShowsItsProgress: not more often than anybody can read, and what it finds stands above.
+func TestVerifyShowsItsProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var terminal bytes.Buffer
+		line := &progressLine{out: &terminal}
+		for seq := uint64(1); seq <= 500; seq++ {
+			line.verified(demoStream(), seq, 500)
+			time.Sleep(time.Millisecond)
+		}
+		if n := strings.Count(terminal.String(), eraseLine); n < 4 || n > 5 {
+			t.Errorf("shown %d times in half a second: %q", n, terminal.String())
+		}
+		if !strings.Contains(terminal.String(), "verified manifest 1 of 500 of defender/") {
+			t.Errorf("shows %q", terminal.String())
+		}
+		terminal.Reset()
+		if _, err := (lineAbove{line, &terminal}).Write([]byte("fault: missing\n")); err != nil || !strings.HasPrefix(terminal.String(), eraseLine+"fault: missing\nverified manifest ") {
+			t.Errorf("a finding: %q, %v", terminal.String(), err)
+		}
+	})
 }
 
 func TestTimeLeft(t *testing.T) {

@@ -83,6 +83,14 @@ func refusals(t *testing.T) map[string]refusal {
 		"archive of a later format": {spoil: laterFormat, code: 1, says: []string{"format"}, remedy: "version", damaged: true},
 		"head cut": {spoil: func(s *scene) { s.change(s.last(".json"), func(b []byte) []byte { return b[:len(b)/2] }) }, code: 1,
 			says: []string{"manifest"}, remedy: "verify", damaged: true},
+		"something else in the directory": {fresh: true, spoil: func(s *scene) {
+			if err := os.MkdirAll(filepath.Join(s.dir, "photos"), 0o700); err != nil {
+				s.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(s.dir, "photos", "cat.jpeg"), []byte("x"), 0o600); err != nil {
+				s.Fatal(err)
+			}
+		}, code: 1, says: []string{"holds no archive but something else", "photos/cat.jpeg"}, remedy: "EXPORTER_SINK"},
 		"a file in place of the directory": {fresh: true, spoil: func(s *scene) {
 			if err := os.WriteFile(s.dir, []byte("x"), 0o600); err != nil {
 				s.Fatal(err)

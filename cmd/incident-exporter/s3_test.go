@@ -189,6 +189,10 @@ func TestS3Refusals(t *testing.T) {
 		policy(t, server, bucket, user, actions...)
 	}
 	server.Bucket(t, "for-nothing", false)
+	server.Bucket(t, "for-something", false)
+	if _, err := server.Client(t).PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("for-something"), Key: aws.String("xdr/photos/cat.jpeg"), Body: strings.NewReader("x")}); err != nil {
+		t.Fatal(err)
+	}
 	server.User(t, "nothing")
 	s.done("export")
 	before := s.content()
@@ -223,6 +227,9 @@ func TestS3Refusals(t *testing.T) {
 		"unreachable":   {[]string{"AWS_ENDPOINT_URL_S3=http://" + closed.Addr().String()}, exitFailed, "connection refused", "AWS_ENDPOINT_URL_S3"},
 		"unknown CA":    {append(tls.Environment(), "AWS_CA_BUNDLE="), exitFailed, "certificate", "AWS_CA_BUNDLE"},
 		"no conditions": {[]string{"AWS_ENDPOINT_URL_S3=" + ignoring.URL}, exitFailed, "ignores If-None-Match", "conditional PutObject"},
+		"other region":  {[]string{"AWS_REGION=eu-north-1"}, exitFailed, "status 4", "set AWS_REGION to the region of the bucket"},
+		"path style":    {[]string{"AWS_ENDPOINT_URL_S3=http://store.invalid", "EXPORTER_S3_PATH_STYLE=false"}, exitFailed, "archive.store.invalid", "EXPORTER_S3_PATH_STYLE=true"},
+		"something":     {[]string{"EXPORTER_SINK=s3://for-something/xdr"}, exitFailed, "holds no archive but something else", "empty directory or prefix"},
 		"no lock":       {[]string{"EXPORTER_SINK=s3://archive/other", "EXPORTER_S3_LOCK_MODE=compliance", "EXPORTER_S3_LOCK_DAYS=30"}, exitFailed, "Lock", "enable Object Lock"},
 		"lock alone":    {[]string{"EXPORTER_S3_LOCK_MODE=compliance"}, exitUsage, "EXPORTER_S3_LOCK_DAYS", ""},
 		"key alone":     {[]string{"EXPORTER_S3_KMS_KEY=alias/made-up"}, exitUsage, "EXPORTER_S3_KMS_KEY", ""},

@@ -191,7 +191,7 @@ func (s *scene) archived() map[string]int {
 	defer func() { _ = r.Close() }()
 	lines := map[string]int{}
 	stream := ledger.Stream{Source: "defender", Tenant: testTenant}
-	for m, err := range ledger.Manifests(s.Context(), r, stream, 0) {
+	for m, err := range ledger.Manifests(s.Context(), r, stream, 0, 0) {
 		if err != nil {
 			s.Fatal(err)
 		}

@@ -41,10 +41,39 @@ func Streams(ctx context.Context, r sinks.Reader) iter.Seq2[Stream, error] {
 	}
 }
 
+// Stranger is the key of something that lies where there is no chain, "" if
+// nothing does: an archive that began there would never verify.
+func Stranger(ctx context.Context, r sinks.Reader) (key string, err error) {
+	for o, err := range r.List(ctx, "", "") {
+		if err != nil {
+			return "", err
+		}
+		if strings.HasPrefix(o.Key, private) {
+			continue
+		}
+		key = o.Key
+		break
+	}
+	if key == "" {
+		return "", nil
+	}
+	for _, err := range Streams(ctx, r) {
+		return "", err // somebody else has begun one meanwhile
+	}
+	return key, nil
+}
+
 // Manifests yields a stream's manifests in order from since on. It trusts
 // what it reads no further than each manifest's own sum; Verify does more.
-func Manifests(ctx context.Context, r sinks.Reader, s Stream, since uint64) iter.Seq2[*Manifest, error] {
+// Of a reader that is far away it reads width of them at once, ahead of their
+// turn; 0 or 1 for none.
+func Manifests(ctx context.Context, r sinks.Reader, s Stream, since uint64, width int) iter.Seq2[*Manifest, error] {
 	return func(yield func(*Manifest, error) bool) {
+		if width > 1 {
+			a := newAhead(r, width)
+			defer a.stop()
+			r = a
+		}
 		after := ""
 		if since > 1 {
 			after = s.ManifestKey(since - 1)

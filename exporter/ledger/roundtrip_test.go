@@ -58,7 +58,7 @@ func TestLinesComeBackByteForByte(t *testing.T) {
 			commit(t, l, day.Add(time.Hour), want, nil)
 			commit(t, l, day.Add(2*time.Hour), nil, nil)
 			var got [][]byte
-			for m, err := range Manifests(t.Context(), sink, s, 1) {
+			for m, err := range Manifests(t.Context(), sink, s, 1, 4) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -78,7 +78,7 @@ func TestLinesComeBackByteForByte(t *testing.T) {
 			if c != "gzip" {
 				continue
 			}
-			for m, err := range Manifests(t.Context(), sink, s, 2) {
+			for m, err := range Manifests(t.Context(), sink, s, 2, 0) {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -17,6 +17,10 @@ type Check struct {
 	HeadHash string // and have this hash; empty for none
 	Remember int    // versions remembered at once, to find those there twice; 0 for a million
 	Ahead    int    // objects fetched at once ahead of their turn, at most 16 MiB; 0 for none
+
+	// Observe, if not nil, is told of each manifest that has been looked at:
+	// its number, and the last one's, 0 where that is not known.
+	Observe func(s Stream, seq, last uint64)
 }
 
 func (c Check) remember() int {
@@ -116,6 +120,7 @@ type chain struct {
 	lost   [2]uint64 // the run of missing or damaged manifests just behind, zero for none
 	begun  bool
 	dup    *duplicates
+	length uint64 // the last number, for Observe
 }
 
 func (c *chain) finding(f Finding, text string, args ...any) {
@@ -157,6 +162,9 @@ func (v *verifier) chain(s Stream) error {
 			c.lose(1, c.expect-1) // their objects may have been kept
 		}
 	}
+	if v.check.Observe != nil {
+		_, c.length, _ = findHead(v.ctx, v.r, s, 0) // only to be shown; what is wrong is found below
+	}
 	c.data = newListing(v.ctx, c.r, s.DataPrefix(), from)
 	defer c.data.stop()
 	for o, err := range c.r.List(v.ctx, s.ManifestPrefix(), after) {
@@ -165,6 +173,9 @@ func (v *verifier) chain(s Stream) error {
 		}
 		if err := c.manifest(o); err != nil {
 			return err
+		}
+		if v.check.Observe != nil {
+			v.check.Observe(s, c.expect-1, c.length)
 		}
 	}
 	if err := c.end(); err != nil {

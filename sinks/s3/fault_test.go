@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -210,6 +211,32 @@ func TestPutSays(t *testing.T) {
 	until, err := time.Parse(time.RFC3339, h.Get("X-Amz-Object-Lock-Retain-Until-Date"))
 	if err != nil || time.Until(until).Round(time.Hour) != 48*time.Hour {
 		t.Errorf("locked until %v, %v", until, err)
+	}
+}
+
+// TestEncryptionIsConfirmed: a store that does not echo the encryption that it
+// was asked for is warned of, once.
+func TestEncryptionIsConfirmed(t *testing.T) {
+	for name, c := range map[string]struct {
+		echo  string
+		warns int
+	}{"confirmed": {"aws:kms", 0}, "another": {"AES256", 1}, "ignored": {"", 1}} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			s, sink := open(t, s3.Config{Encryption: "aws:kms", Log: slog.New(slog.NewTextHandler(&log, nil))})
+			s.after = func(w http.ResponseWriter, _ *http.Request, _ int) bool {
+				w.Header().Set("X-Amz-Server-Side-Encryption", c.echo)
+				return false
+			}
+			for _, key := range []string{"a", "b", "c"} {
+				if err := sink.Put(t.Context(), key, []byte(key)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := strings.Count(log.String(), "does not confirm the encryption"); n != c.warns || c.warns > 0 && !strings.Contains(log.String(), "EXPORTER_S3_SSE") {
+				t.Errorf("warned %d times: %s", n, log.String())
+			}
+		})
 	}
 }
 

@@ -38,7 +38,9 @@ func (s *Sink) Put(ctx context.Context, key string, data []byte) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("put %q: %w", key, ctx.Err())
 		}
-		if _, err = s.put(ctx, key, data); err == nil {
+		var stored *s3.PutObjectOutput
+		if stored, err = s.put(ctx, key, data); err == nil {
+			s.encrypted(stored)
 			return nil
 		}
 		// Refused, or the answer was lost, or it never arrived: only what is
@@ -72,6 +74,18 @@ func (s *Sink) put(ctx context.Context, key string, data []byte) (*s3.PutObjectO
 	}
 	s.cfg.lock(in, time.Now())
 	return s.client.PutObject(ctx, in)
+}
+
+// encrypted warns once of a store that does not say that it encrypts as it was
+// asked to: it may know nothing of it. What is stored is stored all the same.
+func (s *Sink) encrypted(stored *s3.PutObjectOutput) {
+	if s.cfg.Encryption == "" || s.cfg.Log == nil || string(stored.ServerSideEncryption) == s.cfg.Encryption {
+		return
+	}
+	s.warnOnce.Do(func() {
+		s.cfg.Log.Warn("the store does not confirm the encryption that it was asked for", "asked", s.cfg.Encryption, "confirmed", string(stored.ServerSideEncryption),
+			"remedy", "check with the store that it encrypts, or unset EXPORTER_S3_SSE")
+	})
 }
 
 // contentType is by the extension. There is no Content-Encoding: nobody who

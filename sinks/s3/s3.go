@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -74,7 +75,10 @@ type Reader struct {
 }
 
 // Sink writes as well. Any number of processes may write to one prefix.
-type Sink struct{ *Reader }
+type Sink struct {
+	*Reader
+	warnOnce sync.Once
+}
 
 var _ sinks.Sink = (*Sink)(nil)
 
@@ -131,7 +135,7 @@ func Open(ctx context.Context, cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{r}
+	s := &Sink{Reader: r}
 	if err := s.probe(ctx); err != nil {
 		return nil, err
 	}
