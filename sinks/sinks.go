@@ -46,6 +46,13 @@ type Reader interface {
 	List(ctx context.Context, prefix, after string) iter.Seq2[Object, error]
 }
 
+// Prober is a Reader that can tell at once whether an object is there, where a
+// listing takes work in proportion to the archive: a directory has no order.
+type Prober interface {
+	// Exists says whether something is stored under key.
+	Exists(ctx context.Context, key string) (bool, error)
+}
+
 // Sink adds the one way to write.
 type Sink interface {
 	Reader

@@ -73,8 +73,15 @@ func findHead(ctx context.Context, r sinks.Reader, s Stream, known uint64) (firs
 	}
 	// Everything up to last is there, nothing listed yet behind it. Leap until
 	// a leap lands behind the end, then halve.
-	low, high := last, uint64(0)
-	for leap := uint64(page); !end; {
+	low, high, leap := last, uint64(0), uint64(page)
+	if p, ok := r.(sinks.Prober); ok && !end {
+		// A listing only for what the end must be shown by.
+		if low, err = probeHead(ctx, p, s, last); err != nil {
+			return 0, 0, err
+		}
+		leap = 0
+	}
+	for !end {
 		at := low + leap
 		if high > 0 {
 			if high-low <= page {
@@ -102,6 +109,28 @@ func findHead(ctx context.Context, r sinks.Reader, s Stream, known uint64) (firs
 		}
 	}
 	return first, low, nil
+}
+
+// probeHead returns a number, low or higher, that is there while the next one
+// is not: the end, or one before a hole.
+func probeHead(ctx context.Context, p sinks.Prober, s Stream, low uint64) (uint64, error) {
+	high := uint64(0) // not there
+	for leap := uint64(page); high == 0 || high-low > 1; leap *= 2 {
+		at := low + leap
+		if high > 0 {
+			at = low + (high-low)/2
+		}
+		there, err := p.Exists(ctx, s.ManifestKey(at))
+		switch {
+		case err != nil:
+			return 0, err
+		case there:
+			low = at
+		default:
+			high = at
+		}
+	}
+	return low, nil
 }
 
 func hole(s Stream, missing, found uint64) error {

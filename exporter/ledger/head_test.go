@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"incident-exporter/sinks"
+	"incident-exporter/sinks/sinktest"
 )
 
 // longChain is an archive of tiny manifests that are made when they are asked
@@ -236,6 +237,66 @@ func TestLoadRefuses(t *testing.T) {
 		}
 		if !slices.Equal(before.Keys(), e.mem.Keys()) || e.mem.Counts().Puts > 0 {
 			t.Errorf("%s: the archive was touched", name)
+		}
+	}
+}
+
+// probedChain is one in a directory: it can be asked for single objects.
+type probedChain struct {
+	*longChain
+	probes int
+}
+
+func (c *probedChain) Exists(_ context.Context, key string) (bool, error) {
+	c.probes++
+	_, ok := c.key(stream.manifestSeq(key))
+	return ok, nil
+}
+
+// TestHeadIsFoundByProbing: where single objects can be asked for, few
+// listings are made however long the chain is, and the same is found.
+func TestHeadIsFoundByProbing(t *testing.T) {
+	for _, length := range []uint64{1, 2, 999, 1000, 1001, 2000, 2001, 3500, 99_999, 100_000, 1_000_000} {
+		for _, start := range []uint64{1, 77} {
+			c := &probedChain{longChain: &longChain{first: start, last: start + length - 1}}
+			first, last, err := findHead(t.Context(), c, stream, 0)
+			if first != start || last != c.last || err != nil || c.requests > 3 || c.probes > 50 {
+				t.Errorf("%d manifests from %d: %d to %d in %d listings and %d probes, %v", length, start, first, last, c.requests, c.probes, err)
+			}
+			c.grow = func(int) { c.last++ }
+			if first, last, err = findHead(t.Context(), c, stream, 0); first != start || last < start+length || last > c.last || err != nil {
+				t.Errorf("%d manifests from %d, growing: %d to %d of %d, %v", length, start, first, last, c.last, err)
+			}
+		}
+	}
+	for _, hole := range []uint64{999, 1500, 99_500, 99_999} {
+		c := &probedChain{longChain: &longChain{first: 1, last: 100_000, missing: []uint64{hole}}}
+		_, last, err := findHead(t.Context(), c, stream, 0)
+		var refusal *Refusal
+		if !errors.As(err, &refusal) && last != c.last {
+			t.Errorf("a hole at %d: %d, %v", hole, last, err)
+		}
+	}
+}
+
+// TestStranger: an archive begins where nothing lies.
+func TestStranger(t *testing.T) {
+	for name, c := range map[string]struct {
+		keys []string
+		want string
+	}{
+		"nothing":         {nil, ""},
+		"ours":            {[]string{".incident-exporter/s3/conditional-put"}, ""},
+		"something":       {[]string{".incident-exporter/x", "photos/cat.jpeg"}, "photos/cat.jpeg"},
+		"begun meanwhile": {[]string{stream.DataPrefix() + "date=2026-03-02/000000000002.ndjson.gz", stream.ManifestKey(1)}, ""},
+		"data alone":      {[]string{stream.DataPrefix() + "date=2026-03-02/000000000002.ndjson.gz"}, stream.DataPrefix() + "date=2026-03-02/000000000002.ndjson.gz"},
+	} {
+		mem := sinktest.NewMem()
+		for _, key := range c.keys {
+			mem.Set(key, []byte("x"))
+		}
+		if got, err := Stranger(t.Context(), mem); got != c.want || err != nil {
+			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
 }

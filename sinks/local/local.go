@@ -99,6 +99,24 @@ func (r *Reader) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	return f, nil
 }
 
+// Exists implements sinks.Prober.
+func (r *Reader) Exists(ctx context.Context, key string) (bool, error) {
+	if err := checkKey(key); err != nil {
+		return false, fmt.Errorf("look for: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return false, fmt.Errorf("look for %q: %w", key, err)
+	}
+	info, err := r.root.Stat(key)
+	if absent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for %q in %q: %w", key, r.dir, err)
+	}
+	return info.Mode().IsRegular(), nil
+}
+
 // open returns the object's file and its size, or sinks.ErrNotExist.
 func (r *Reader) open(key string) (*os.File, int64, error) {
 	// Without O_NONBLOCK a pipe under that name would block for ever.

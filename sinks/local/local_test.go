@@ -332,3 +332,18 @@ func TestManyFilesInOneDirectory(t *testing.T) {
 		}
 	}
 }
+
+func TestExists(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "archive"))
+	if err := s.Put(t.Context(), "a/b.json", nil); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]bool{"a/b.json": true, "a": false, "a/c.json": false, "a/b.json/c": false} {
+		if got, err := s.Exists(t.Context(), key); got != want || err != nil {
+			t.Errorf("%s: %v, %v", key, got, err)
+		}
+	}
+	if _, err := s.Exists(t.Context(), "../a"); err == nil {
+		t.Error("what is no key is looked for")
+	}
+}
