@@ -192,3 +192,28 @@ func TestPrunedChainForgetsNoStretch(t *testing.T) {
 		}
 	})
 }
+
+// TestUploadsOverlapWithReading: while an object is on its way to the archive, the API is read on.
+func TestUploadsOverlapWithReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small(t, simulator.Options{Seed: 8, Incidents: 20_000, Span: 24 * time.Hour, Size: 1000})
+		w.cfg.BatchRecords = 500
+		w.sim.Change(func(b *simulator.Behaviour) { b.Latency = time.Second })
+		meanwhile := 0
+		w.mem.Before(func(c sinktest.Call) sinktest.Fault {
+			if c.Op == sinktest.OpPut && strings.HasPrefix(c.Key, "incidents/") {
+				before := w.sim.Calls().API()
+				time.Sleep(10 * time.Second)
+				meanwhile += w.sim.Calls().API() - before
+			}
+			return sinktest.Fault{}
+		})
+		got, err := w.process().Run(t.Context())
+		if err != nil || got.Versions < 19_000 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if meanwhile < 40 {
+			t.Errorf("%d of %d calls while objects were put", meanwhile, got.Calls)
+		}
+	})
+}

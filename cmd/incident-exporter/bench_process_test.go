@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,12 +17,17 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"incident-exporter/exporter/simulator"
+	"incident-exporter/sinks/sinktest"
 	"incident-exporter/sinks/sinktest/s3server"
 )
 
@@ -259,6 +265,64 @@ func counting(t *testing.T, to string) *counted {
 	return c
 }
 
+// benchVerify measures a verification of 10,000 objects in a bucket beside listing them and fetching
+// each, as many at once, and nothing else: what the store takes by itself.
+func benchVerify(t *testing.T, server *s3server.Server) {
+	const manifests = 5_000 // and as many data objects, but for the first one
+	mem := sinktest.NewMem()
+	makeChain(t, mem, manifests)
+	server.Bucket(t, "verified", false)
+	for _, key := range mem.Keys() { // the server shows the files of its directory as objects
+		path := filepath.Join(server.Root, "verified", filepath.FromSlash(key))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, mem.Bytes(key), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program, err := filepath.Abs(builtProgram)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	command := exec.CommandContext(t.Context(), program, "verify", "--strict")
+	command.Env = append(server.Environment(), "EXPORTER_S3_PATH_STYLE=true", "EXPORTER_SINK=s3://verified")
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("verify: %v, %s", err, out)
+	}
+	ours := time.Since(begun)
+
+	client, keys := server.Client(t), make(chan string)
+	begun = time.Now()
+	var fetchers sync.WaitGroup
+	for range 16 {
+		fetchers.Go(func() {
+			for key := range keys {
+				out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("verified"), Key: aws.String(key)})
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				_, _ = io.Copy(io.Discard, out.Body)
+				_ = out.Body.Close()
+			}
+		})
+	}
+	pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: aws.String("verified")})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range page.Contents {
+			keys <- *o.Key
+		}
+	}
+	close(keys)
+	fetchers.Wait()
+	alone := time.Since(begun)
+	figure("time of verify, 10,000 objects / listing and fetching them", ours.Seconds()/alone.Seconds(), 1.5, "",
+		fmt.Sprintf("%v / %v", ours.Round(10*time.Millisecond), alone.Round(10*time.Millisecond)))
+}
+
 // benchS3 measures the same export to a real S3 server beside it.
 func benchS3(t *testing.T, env []string, local cost) {
 	server := s3server.Start(t, false)
@@ -279,6 +343,8 @@ func benchS3(t *testing.T, env []string, local cost) {
 	figure("CPU of an export to S3 / to local files", best.cpu.Seconds()/local.cpu.Seconds(), 1.25, "",
 		fmt.Sprintf("%v / %v, 20,000 incidents of 8 KB", best.cpu.Round(10*time.Millisecond), local.cpu.Round(10*time.Millisecond)))
 	figure("peak memory of an export to S3", float64(best.memory)/(1<<20), 96, "MiB", "")
+
+	benchVerify(t, server)
 
 	proxy := counting(t, server.Endpoint)
 	server.Bucket(t, "counted", false)

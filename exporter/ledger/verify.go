@@ -90,20 +90,30 @@ type verifier struct {
 	headGot  string
 }
 
-// strangers reports what lies outside every chain's prefixes.
+// strangers reports what lies outside every chain's prefixes. Those that a
+// chain has looked at are leapt over.
 func (v *verifier) strangers(known map[Stream]bool) error {
-	for o, err := range v.r.List(v.ctx, "", "") {
-		if err != nil {
-			return err
+	for after, more := "", true; more; {
+		more = false
+		for o, err := range v.r.List(v.ctx, "", after) {
+			if err != nil {
+				return err
+			}
+			if strings.HasPrefix(o.Key, private) {
+				continue
+			}
+			s, ok := streamOf(o.Key)
+			if ok && known[s] {
+				// The first key that could not be the stream's: 0 comes after the slash.
+				prefix := s.ManifestPrefix()
+				if strings.HasPrefix(o.Key, dataRoot) {
+					prefix = s.DataPrefix()
+				}
+				after, more = strings.TrimSuffix(prefix, "/")+"0", true
+				break
+			}
+			v.report(Finding{Kind: Foreign, Source: s.Source, Tenant: s.Tenant, Key: o.Key, Text: "no chain knows " + o.Key})
 		}
-		if strings.HasPrefix(o.Key, private) {
-			continue
-		}
-		s, ok := streamOf(o.Key)
-		if ok && known[s] {
-			continue // its chain has looked at it
-		}
-		v.report(Finding{Kind: Foreign, Source: s.Source, Tenant: s.Tenant, Key: o.Key, Text: "no chain knows " + o.Key})
 	}
 	return nil
 }
