@@ -45,7 +45,11 @@ func newAhead(r sinks.Reader, width int) *ahead {
 	return &ahead{Reader: r, width: width, slots: make(chan struct{}, width), fetches: map[string]*fetch{}}
 }
 
-// List yields what the sink lists, up to width objects behind it.
+// queued is how many objects wait for their turn for each that can be fetched
+// at once: one that takes long must not keep the others from being asked for.
+const queued = 4
+
+// List yields what the sink lists, up to queued·width objects behind it.
 func (a *ahead) List(ctx context.Context, prefix, after string) iter.Seq2[sinks.Object, error] {
 	return func(yield func(sinks.Object, error) bool) {
 		type item struct {
@@ -61,7 +65,7 @@ func (a *ahead) List(ctx context.Context, prefix, after string) iter.Seq2[sinks.
 		pull, stop := iter.Pull2(a.Reader.List(ctx, prefix, after))
 		defer stop()
 		for more := true; ; {
-			for more && len(queue) <= a.width {
+			for more && len(queue) <= queued*a.width {
 				o, err, ok := pull()
 				if !ok {
 					more = false

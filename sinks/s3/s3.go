@@ -31,6 +31,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -85,6 +86,9 @@ var _ sinks.Sink = (*Sink)(nil)
 // attempts is how often a request is tried that fails for no lasting reason.
 const attempts = 5
 
+// connections is how many are kept for the requests that follow.
+const connections = 64
+
 // OpenReader prepares reading. It finds the credentials, and asks the store
 // for nothing.
 func OpenReader(ctx context.Context, cfg Config) (*Reader, error) {
@@ -93,7 +97,8 @@ func OpenReader(ctx context.Context, cfg Config) (*Reader, error) {
 	if cfg.WhenRequired {
 		calculate, validate = aws.RequestChecksumCalculationWhenRequired, aws.ResponseChecksumValidationWhenRequired
 	}
-	var client config.HTTPClient
+	// As many connections are kept as there are requests at once.
+	var client config.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = connections })
 	if cfg.Transport != nil {
 		client = &http.Client{Transport: cfg.Transport}
 	}
