@@ -26,6 +26,7 @@ build:
 test:
 	go vet $(PACKAGES)
 	$(TOOLS) -n versitygw >/dev/null
+	go test -C .ci -count=1 ./...
 	go test -count=1 -timeout=15m $(PACKAGES)
 ifeq ($(RACE),1)
 	go test -race -short -count=1 -timeout=15m $(PACKAGES)
