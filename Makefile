@@ -1,5 +1,6 @@
 # What a user or a contributor runs. It needs Go, make and git only; the
-# linter and the tests' S3 server are built from the module in .ci.
+# linter and the tests' S3 server are built from the modules in .ci, which
+# also has what installs the independent readers of the tests.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PACKAGES := ./...
@@ -26,6 +27,7 @@ build:
 test:
 	go vet $(PACKAGES)
 	$(TOOLS) -n versitygw >/dev/null
+	.ci/readers
 	go test -C .ci -count=1 ./...
 	go test -count=1 -timeout=15m $(PACKAGES)
 ifeq ($(RACE),1)
