@@ -51,8 +51,11 @@ func (t *Template) Make(parameters map[string]string) (*Made, error) {
 	for name, expression := range t.conditions {
 		value, err := s.value(expression)
 		holds, ok := value.(bool)
-		if err != nil || !ok {
-			return nil, fmt.Errorf("condition %s is %v: %w", name, value, err)
+		if err == nil && !ok {
+			err = fmt.Errorf("%v is not true or false", value)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("condition %s: %w", name, err)
 		}
 		s.conditions[name] = holds
 	}
