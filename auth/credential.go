@@ -1,15 +1,12 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -27,39 +24,88 @@ const (
 	maxAnswer      = 1 << 20
 )
 
-// SecretOptions configures a credential that is a client secret.
-type SecretOptions struct {
-	// ClientID is the application id.
+// Kind is what proves the app's identity. The values are those of EXPORTER_AUTH.
+type Kind string
+
+// The kinds of credentials.
+const (
+	ClientSecret     Kind = "secret"
+	Certificate      Kind = "certificate"
+	WorkloadIdentity Kind = "workload-identity"
+	ManagedIdentity  Kind = "managed-identity"
+)
+
+// Endpoint is one of the authority's two token endpoints. The values are those of
+// EXPORTER_TOKEN_ENDPOINT.
+type Endpoint string
+
+// The token endpoints: v2 asks for a scope, v1 for a resource, and takes a client secret only.
+const (
+	EndpointV2 Endpoint = "v2"
+	EndpointV1 Endpoint = "v1"
+)
+
+// Options configures a credential of any kind.
+type Options struct {
+	Kind Kind
+	// Endpoint is the token endpoint; empty: [EndpointV2].
+	Endpoint Endpoint
+	// ClientID is the application id. For a managed identity it is the client id of a
+	// user-assigned one; empty: the system-assigned one.
 	ClientID string
-	// Secret returns the client secret. It is called for each acquisition, so that a rotated
-	// secret needs no restart.
-	Secret func() (Secret, error)
 	// Audience is the resource that tokens are for, such as https://api.security.microsoft.com.
 	Audience string
-	// AuthorityHost is the https URL of the login host; empty: [PublicAuthorityHost].
+	// AuthorityHost is the https URL of the login host; empty: [PublicAuthorityHost]. A managed
+	// identity does not use it.
 	AuthorityHost string
-	// HTTPClient makes the requests. Redirects are not followed, whatever it says.
+	// HTTPClient makes the requests. Redirects are not followed, whatever it says; the endpoint
+	// of a managed identity is asked without its proxy, if its Transport is an
+	// [*http.Transport] or nil.
 	HTTPClient *http.Client
+
+	// Secret returns the client secret of a [ClientSecret]. Like all below, it is asked for
+	// anew for each request, so that a rotated credential needs no restart.
+	Secret func() (Secret, error)
+	// CertificatePath is the file that holds the key and the chain of a [Certificate], as PEM or
+	// PKCS #12 (PFX).
+	CertificatePath string
+	// CertificatePassword returns the password of a PKCS #12 file; nil: there is none.
+	CertificatePassword func() (Secret, error)
+	// TokenFile is the file that holds the external token of a [WorkloadIdentity].
+	TokenFile string
 }
 
-// NewSecretV2 returns a credential that gets v2 tokens (scope) by a client secret. It fails if an
-// option is missing or the authority host is not https.
-func NewSecretV2(options SecretOptions) (Credential, error) { return newSecret(options, grantV2) }
+// SecretOptions configures a credential that is a client secret, with the fields of [Options].
+type SecretOptions struct {
+	ClientID      string
+	Secret        func() (Secret, error)
+	Audience      string
+	AuthorityHost string
+	HTTPClient    *http.Client
+}
+
+func (o SecretOptions) at(endpoint Endpoint) Options {
+	return Options{
+		Kind: ClientSecret, Endpoint: endpoint, ClientID: o.ClientID, Secret: o.Secret,
+		Audience: o.Audience, AuthorityHost: o.AuthorityHost, HTTPClient: o.HTTPClient,
+	}
+}
+
+// NewSecretV2 returns a credential that gets v2 tokens (scope) by a client secret. It fails as
+// [New] does.
+func NewSecretV2(options SecretOptions) (Credential, error) { return New(options.at(EndpointV2)) }
 
 // NewSecretV1 returns a credential that uses the v1 endpoint (resource) by a client secret, for
-// tenants whose set-up has not moved on. It fails as [NewSecretV2] does.
-func NewSecretV1(options SecretOptions) (Credential, error) { return newSecret(options, grantV1) }
+// tenants whose set-up has not moved on. It fails as [New] does.
+func NewSecretV1(options SecretOptions) (Credential, error) { return New(options.at(EndpointV1)) }
 
-// grant asks the authority once, through client, for a token.
-type grant func(ctx context.Context, client *http.Client, o *SecretOptions, tenant string, secret Secret) (AccessToken, error)
-
-type secretCredential struct {
-	options SecretOptions
-	host    string
-	grant   grant
-}
-
-func newSecret(options SecretOptions, grant grant) (Credential, error) {
+// New returns the credential that options describe. It reads no file and sends nothing; it fails
+// if an option that the kind needs is missing, if the authority host is not https, and if a kind
+// other than [ClientSecret] is to use the v1 endpoint.
+//
+// One credential gets tokens of any tenant that the app is registered in; only a managed identity
+// is bound to its own.
+func New(options Options) (Credential, error) {
 	if options.AuthorityHost == "" {
 		options.AuthorityHost = PublicAuthorityHost
 	}
@@ -69,33 +115,91 @@ func newSecret(options SecretOptions, grant grant) (Credential, error) {
 	if err != nil || authority.Scheme != "https" || authority.Host == "" || authority.User != nil {
 		return nil, errors.New("configure credential: the authority host is not an https URL")
 	}
-	if options.ClientID == "" || options.Secret == nil || options.Audience == "" || options.HTTPClient == nil {
-		return nil, errors.New("configure credential: client id, secret, audience and HTTP client are needed")
+	c := &credential{options: options, host: authority.Host, attempts: attempts, firstPause: firstPause}
+	var missing string
+	switch options.Kind {
+	case ClientSecret:
+		c.grant = grantSecretV2
+		if options.Endpoint == EndpointV1 {
+			c.grant = grantSecretV1
+		}
+		if options.Secret == nil {
+			missing = "secret, "
+		}
+	case Certificate:
+		c.grant = grantCertificate
+		if options.CertificatePath == "" {
+			missing = "certificate path, "
+		}
+	case WorkloadIdentity:
+		c.grant = grantFederated
+		if options.TokenFile == "" {
+			missing = "federated token file, "
+		}
+	case ManagedIdentity:
+		c.grant = grantManaged
+		c.host, c.attempts, c.firstPause = "", managedAttempts, managedFirstPause
+		c.options.HTTPClient = withoutProxy(options.HTTPClient)
+	default:
+		return nil, errors.New("configure credential: the kind is none of secret, certificate, workload-identity, managed-identity")
 	}
-	return &secretCredential{options: options, host: authority.Host, grant: grant}, nil
+	if options.ClientID == "" && options.Kind != ManagedIdentity {
+		missing += "client id, "
+	}
+	if options.Audience == "" {
+		missing += "audience, "
+	}
+	if options.HTTPClient == nil {
+		missing += "HTTP client, "
+	}
+	switch {
+	case missing != "":
+		return nil, fmt.Errorf("configure credential (%s): missing: %s", options.Kind, strings.TrimSuffix(missing, ", "))
+	case options.Endpoint == EndpointV1 && options.Kind != ClientSecret:
+		return nil, fmt.Errorf("configure credential (%s): the v1 token endpoint takes a client secret only; set EXPORTER_TOKEN_ENDPOINT=v2", options.Kind)
+	case options.Endpoint != EndpointV1 && options.Endpoint != EndpointV2 && options.Endpoint != "":
+		return nil, errors.New("configure credential: the token endpoint is neither v1 nor v2")
+	}
+	return c, nil
 }
 
+// grant asks once, through client, for a token. It reads what the credential consists of itself;
+// an [*Error] that it returns is about that and final. Its other errors are those of libraries,
+// of which nothing is shown.
+type grant func(ctx context.Context, client *http.Client, o *Options, tenant string) (AccessToken, error)
+
+// credential is a [Credential] of any kind.
+type credential struct {
+	options    Options
+	host       string // of the authority; empty for a managed identity
+	grant      grant
+	attempts   int
+	firstPause time.Duration
+}
+
+// String names the kind.
+func (c *credential) String() string { return "credential (" + string(c.options.Kind) + ")" }
+
+// GoString is String: the options are closures and paths, which say nothing.
+func (c *credential) GoString() string { return c.String() }
+
 // Token asks the authority for a new token. Transient failures are tried again a few times.
-func (c *secretCredential) Token(ctx context.Context, tenant string) (AccessToken, error) {
+func (c *credential) Token(ctx context.Context, tenant string) (AccessToken, error) {
 	if tenant == "" || strings.ContainsAny(tenant, "/?#%\\ ") {
 		return AccessToken{}, &Error{Summary: "the tenant is neither a GUID nor a domain name", Remedy: "set AZURE_TENANT_ID to the tenant's GUID"}
 	}
-	secret, err := c.options.Secret()
-	if err != nil {
-		return AccessToken{}, fmt.Errorf("get token: %w", err)
-	}
 	for attempt := 1; ; attempt++ {
-		token, retryAfter, err := c.attempt(ctx, tenant, secret)
+		token, retryAfter, err := c.attempt(ctx, tenant)
 		if err == nil {
 			return token, nil
 		}
 		if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 			return AccessToken{}, fmt.Errorf("get token: %w", ctx.Err())
 		}
-		if !err.Temporary || attempt == attempts {
+		if !err.Temporary || attempt == c.attempts {
 			return AccessToken{}, err
 		}
-		timer := time.NewTimer(pause(attempt, retryAfter))
+		timer := time.NewTimer(pause(attempt, c.firstPause, retryAfter))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -105,9 +209,14 @@ func (c *secretCredential) Token(ctx context.Context, tenant string) (AccessToke
 	}
 }
 
-func (c *secretCredential) attempt(ctx context.Context, tenant string, secret Secret) (AccessToken, time.Duration, *Error) {
+func (c *credential) attempt(ctx context.Context, tenant string) (AccessToken, time.Duration, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
+	if c.options.Kind == ManagedIdentity {
+		var stop func()
+		ctx, stop = untilConnected(ctx, connectTimeout)
+		defer stop()
+	}
 	witness := &witness{host: c.host, next: c.options.HTTPClient.Transport}
 	if witness.next == nil {
 		witness.next = http.DefaultTransport
@@ -116,15 +225,22 @@ func (c *secretCredential) attempt(ctx context.Context, tenant string, secret Se
 	client.Transport = witness
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-	token, err := c.grant(ctx, &client, &c.options, tenant, secret)
+	token, err := c.grant(ctx, &client, &c.options, tenant)
 	if err == nil && !token.Value.IsZero() {
 		return token, 0, nil
 	}
+	var own *Error
+	if errors.As(err, &own) {
+		return AccessToken{}, 0, own
+	}
 	// The libraries' own errors are not used: they quote whole answers, and hide the cause.
+	if c.options.Kind == ManagedIdentity {
+		return AccessToken{}, witness.retryAfter, explainManaged(context.Cause(ctx), witness, c.options.ClientID)
+	}
 	switch {
 	case witness.foreign != "":
 		return AccessToken{}, 0, &Error{
-			Summary: fmt.Sprintf("%s names another host for the token request, %s; the secret is not sent there", c.host, witness.foreign),
+			Summary: fmt.Sprintf("%s names another host for the token request, %s; the credential is not sent there", c.host, witness.foreign),
 			Remedy:  "if the tenant is in another national cloud, set AZURE_AUTHORITY_HOST to that cloud's login host",
 		}
 	case witness.err != nil:
@@ -132,83 +248,32 @@ func (c *secretCredential) attempt(ctx context.Context, tenant string, secret Se
 	case witness.status == 0:
 		return AccessToken{}, 0, &Error{
 			Summary: "no token request could be made for this tenant and authority host",
-			Remedy:  "check AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_AUTHORITY_HOST",
+			Remedy:  "check AZURE_TENANT_ID, AZURE_CLIENT_ID, " + c.options.Kind.variable() + " and AZURE_AUTHORITY_HOST",
 			Err:     ctx.Err(),
 		}
 	}
-	return AccessToken{}, witness.retryAfter, explainAnswer(c.host, witness.status, witness.body)
+	asked := asked{host: c.host, kind: c.options.Kind, audience: c.options.Audience}
+	return AccessToken{}, witness.retryAfter, explainAnswer(asked, witness.status, witness.body)
+}
+
+// variable is the setting that holds the credential, for remedies.
+func (k Kind) variable() string {
+	switch k {
+	case Certificate:
+		return "AZURE_CLIENT_CERTIFICATE_PATH"
+	case WorkloadIdentity:
+		return "AZURE_FEDERATED_TOKEN_FILE"
+	case ManagedIdentity:
+		return "EXPORTER_AUTH"
+	}
+	return "AZURE_CLIENT_SECRET"
 }
 
 // pause is how long to wait after the given attempt.
-func pause(attempt int, retryAfter time.Duration) time.Duration {
+func pause(attempt int, first, retryAfter time.Duration) time.Duration {
 	if retryAfter > 0 {
 		return min(retryAfter, maxPause)
 	}
-	backoff := firstPause << (attempt - 1)
+	backoff := first << (attempt - 1)
 	return min(backoff/2+rand.N(backoff), maxPause) // jitter: tenants and processes fail together
-}
-
-// witness is a transport that keeps the last answer, so that a failure can be explained from what
-// the authority said, and that lets no request leave for another host: the discovery document
-// names the URL that the secret is posted to. One serves one attempt, which is sequential.
-type witness struct {
-	host string
-	next http.RoundTripper
-
-	foreign    string // host of a request that was not sent
-	err        error  // of the last request
-	status     int    // of the last answer
-	body       []byte
-	retryAfter time.Duration
-}
-
-var errForeignHost = errors.New("request to a host that is not the authority")
-
-// RoundTrip passes request on if it is for the authority.
-func (w *witness) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.URL.Scheme != "https" || !strings.EqualFold(request.URL.Host, w.host) && !instanceDiscovery(request.URL) {
-		w.foreign = request.URL.Scheme + "://" + request.URL.Host
-		if request.Body != nil {
-			_ = request.Body.Close()
-		}
-		return nil, errForeignHost
-	}
-	w.err, w.status, w.body, w.retryAfter = nil, 0, nil, 0
-	response, err := w.next.RoundTrip(request)
-	if err != nil {
-		w.err = err
-		return nil, err
-	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	_ = response.Body.Close()
-	if err != nil {
-		w.err = err
-		return nil, err
-	}
-	w.status, w.body = response.StatusCode, body
-	w.retryAfter = parseRetryAfter(response.Header.Get("Retry-After"))
-	response.Body = io.NopCloser(bytes.NewReader(body))
-	response.ContentLength = int64(len(body))
-	return response, nil
-}
-
-// instanceDiscovery reports whether u is the lookup that tells a national cloud's host names. It
-// carries no credential.
-func instanceDiscovery(u *url.URL) bool {
-	return u.Path == "/common/discovery/instance" &&
-		(u.Host == "login.microsoftonline.com" || u.Host == "login.microsoft.com")
-}
-
-// parseRetryAfter reads seconds, with decimals or without, or a date; 0 if there is nothing usable.
-func parseRetryAfter(value string) time.Duration {
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-		if seconds > 0 && seconds < 1e6 {
-			return time.Duration(seconds * float64(time.Second))
-		}
-		return 0
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return max(time.Until(date), 0)
-	}
-	return 0
 }

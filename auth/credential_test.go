@@ -170,7 +170,7 @@ func TestRetriesAreBounded(t *testing.T) {
 func TestPauseIsBounded(t *testing.T) {
 	for attempt := 1; attempt <= attempts; attempt++ {
 		for _, retryAfter := range []time.Duration{0, time.Second, 24 * time.Hour} {
-			if got := pause(attempt, retryAfter); got <= 0 || got > maxPause {
+			if got := pause(attempt, firstPause, retryAfter); got <= 0 || got > maxPause {
 				t.Errorf("pause(%d, %s) = %s", attempt, retryAfter, got)
 			}
 		}

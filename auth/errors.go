@@ -57,10 +57,9 @@ var (
 	supportID    = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 )
 
-// explainAnswer turns an error answer of the authority, whose host is host, into an Error. Nothing
-// is quoted but what has the form of a code or an id: a body can echo what was sent, in any
-// encoding.
-func explainAnswer(host string, status int, body []byte) *Error {
+// explainAnswer turns an error answer of the authority into an Error. Nothing is quoted but what
+// has the form of a code or an id: a body can echo what was sent, in any encoding.
+func explainAnswer(a asked, status int, body []byte) *Error {
 	var members map[string]json.RawMessage
 	_ = json.Unmarshal(body, &members) // what is no JSON object is explained by its status
 	text := func(name string) string { return first(texts(members[name])) }
@@ -68,7 +67,7 @@ func explainAnswer(host string, status int, body []byte) *Error {
 	e := &Error{Status: status}
 	// A value that is none of the standard's could be anything.
 	if value := text("error"); value != "" {
-		if summary, _ := explainOAuth(value); summary != "" {
+		if summary, _ := explainOAuth(value, a.kind); summary != "" {
 			e.OAuthError = value
 		}
 	}
@@ -84,15 +83,15 @@ func explainAnswer(host string, status int, body []byte) *Error {
 		if e.Code == 0 {
 			e.Code = code
 		}
-		if known, ok := explainCode(code); ok {
+		if known, ok := explainCode(code, a); ok {
 			e.Code, e.Summary, e.Remedy = code, known.summary, known.remedy
 			e.Temporary = e.Temporary || known.temporary
 			return e
 		}
 	}
-	e.Summary, e.Remedy = explainOAuth(e.OAuthError)
+	e.Summary, e.Remedy = explainOAuth(e.OAuthError, a.kind)
 	if e.Summary == "" {
-		e.Summary, e.Remedy = explainStatus(host, status)
+		e.Summary, e.Remedy = explainStatus(a.host, status)
 	}
 	if e.Code != 0 {
 		e.Remedy += fmt.Sprintf("; the vendor explains the code at %s/error?code=%d", PublicAuthorityHost, e.Code)
@@ -123,10 +122,10 @@ func transientStatus(status int) bool {
 	return status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500
 }
 
-func explainOAuth(code string) (summary, remedy string) {
+func explainOAuth(code string, kind Kind) (summary, remedy string) {
 	switch code {
 	case "invalid_client":
-		return "the authority does not accept the app's credential", "check AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
+		return "the authority does not accept the app's credential", kind.mend()
 	case "unauthorized_client":
 		return "the app may not get tokens in this tenant", "check AZURE_CLIENT_ID and AZURE_TENANT_ID, and grant admin consent in that tenant"
 	case "invalid_request":

@@ -17,11 +17,15 @@ func documented() []int {
 	}
 }
 
+func atFabrikam() asked {
+	return asked{host: "login.fabrikam.example", kind: ClientSecret, audience: defenderAudience}
+}
+
 func TestEveryDocumentedCodeHasASentenceAndARemedy(t *testing.T) {
 	transient := map[int]bool{90055: true, 90024: true, 90033: true, 90012: true, 90006: true, 50033: true}
 	for _, code := range documented() {
 		body := fmt.Appendf(nil, `{"error":"invalid_client","error_description":"AADSTS%d: text.\r\nTrace ID: x","error_codes":[%d]}`, code, code)
-		e := explainAnswer("login.fabrikam.example", 400, body)
+		e := explainAnswer(atFabrikam(), 400, body)
 		if e.Code != code || e.Summary == "" || e.Remedy == "" || e.Temporary != transient[code] {
 			t.Errorf("AADSTS%d: %#v", code, e)
 		}
@@ -32,11 +36,11 @@ func TestEveryDocumentedCodeHasASentenceAndARemedy(t *testing.T) {
 }
 
 func TestCodeIsFoundInTheDescription(t *testing.T) {
-	e := explainAnswer("h", 401, []byte(`{"error":"invalid_client","error_description":"AADSTS7000222: expired","error_codes":"none"}`))
+	e := explainAnswer(atFabrikam(), 401, []byte(`{"error":"invalid_client","error_description":"AADSTS7000222: expired","error_codes":"none"}`))
 	if e.Code != 7000222 || !strings.Contains(e.Summary, "expired") {
 		t.Errorf("%#v", e)
 	}
-	e = explainAnswer("h", 400, []byte(`{"error":"invalid_grant","error_codes":[424242,65001]}`))
+	e = explainAnswer(atFabrikam(), 400, []byte(`{"error":"invalid_grant","error_codes":[424242,65001]}`))
 	if e.Code != 65001 {
 		t.Errorf("the known one of several codes is to be explained: %#v", e)
 	}
@@ -60,7 +64,7 @@ func TestUnknownCodesFallBack(t *testing.T) {
 		{407, ``, "proxy", false},
 		{200, `{}`, "not what Microsoft Entra ID answers", false},
 	} {
-		e := explainAnswer("login.fabrikam.example", test.status, []byte(test.body))
+		e := explainAnswer(atFabrikam(), test.status, []byte(test.body))
 		if !strings.Contains(e.Error(), test.want) || e.Temporary != test.temporary || e.Remedy == "" {
 			t.Errorf("%d %s: %v, temporary %v, remedy %q", test.status, test.body, e, e.Temporary, e.Remedy)
 		}
@@ -79,11 +83,11 @@ func FuzzErrorBody(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, body := range [][]byte{body, echo} {
-			e := explainAnswer("login.fabrikam.example", status, body)
+			e := explainAnswer(atFabrikam(), status, body)
 			if e.Summary == "" || e.Remedy == "" || strings.ContainsAny(e.Error(), "\r\n") || len(e.Error()) > 1000 {
 				t.Errorf("%#v", e)
 			}
 		}
-		absent(t, "error", fmt.Sprintf("%#v", explainAnswer("login.fabrikam.example", status, echo)))
+		absent(t, "error", fmt.Sprintf("%#v", explainAnswer(atFabrikam(), status, echo)))
 	})
 }

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -19,30 +18,30 @@ import (
 // an hour and more.
 const unknownLifetime = 10 * time.Minute
 
-// grantV2 uses a new azidentity credential each time: azidentity caches tokens, so that it could
-// not replace a rejected one, and holds on to the secret that it was made with.
-func grantV2(ctx context.Context, client *http.Client, o *SecretOptions, tenant string, secret Secret) (AccessToken, error) {
-	credential, err := azidentity.NewClientSecretCredential(tenant, o.ClientID, secret.Reveal(), &azidentity.ClientSecretCredentialOptions{
-		ClientOptions: azcore.ClientOptions{
-			Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: o.AuthorityHost},
-			Retry:     policy.RetryOptions{MaxRetries: -1}, // retries are secretCredential's, for v1 and v2 alike
-			Telemetry: policy.TelemetryOptions{Disabled: true},
-			Transport: client,
-		},
-		DisableInstanceDiscovery: o.AuthorityHost != PublicAuthorityHost,
-	})
-	if err != nil {
-		return AccessToken{}, fmt.Errorf("new client secret credential: %w", err)
-	}
-	token, err := credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{o.Audience + "/.default"}})
+// All grants use a new azidentity credential each time: azidentity caches tokens, so that it could
+// not replace a rejected one, is bound to one tenant, and holds on to what it was made with.
+
+func grantSecretV2(ctx context.Context, client *http.Client, o *Options, tenant string) (AccessToken, error) {
+	secret, err := readSecret(o.Secret, o.Kind)
 	if err != nil {
 		return AccessToken{}, err
 	}
-	return newAccessToken(token.Token, token.ExpiresOn), nil
+	credential, err := azidentity.NewClientSecretCredential(tenant, o.ClientID, secret.Reveal(), &azidentity.ClientSecretCredentialOptions{
+		ClientOptions:            clientOptions(client, o),
+		DisableInstanceDiscovery: o.AuthorityHost != PublicAuthorityHost,
+	})
+	if err != nil {
+		return AccessToken{}, err
+	}
+	return getToken(ctx, credential, o)
 }
 
-// grantV1 uses x/oauth2, because azidentity does not speak to the v1 endpoint.
-func grantV1(ctx context.Context, client *http.Client, o *SecretOptions, tenant string, secret Secret) (AccessToken, error) {
+// grantSecretV1 uses x/oauth2, because azidentity does not speak to the v1 endpoint.
+func grantSecretV1(ctx context.Context, client *http.Client, o *Options, tenant string) (AccessToken, error) {
+	secret, err := readSecret(o.Secret, o.Kind)
+	if err != nil {
+		return AccessToken{}, err
+	}
 	config := clientcredentials.Config{
 		ClientID:       o.ClientID,
 		ClientSecret:   secret.Reveal(),
@@ -55,6 +54,62 @@ func grantV1(ctx context.Context, client *http.Client, o *SecretOptions, tenant 
 		return AccessToken{}, err
 	}
 	return newAccessToken(token.AccessToken, token.Expiry), nil
+}
+
+func grantCertificate(ctx context.Context, client *http.Client, o *Options, tenant string) (AccessToken, error) {
+	pair, err := readKeyPair(o.CertificatePath, o.CertificatePassword)
+	if err != nil {
+		return AccessToken{}, err
+	}
+	if err := pair.validAt(time.Now()); err != nil {
+		return AccessToken{}, err
+	}
+	credential, err := azidentity.NewClientCertificateCredential(tenant, o.ClientID, pair.chain, pair.key, &azidentity.ClientCertificateCredentialOptions{
+		ClientOptions:            clientOptions(client, o),
+		DisableInstanceDiscovery: o.AuthorityHost != PublicAuthorityHost,
+		// An app that trusts a subject name and issuer needs the chain; for any other it does no
+		// harm.
+		SendCertificateChain: true,
+	})
+	if err != nil {
+		return AccessToken{}, err
+	}
+	return getToken(ctx, credential, o)
+}
+
+func grantFederated(ctx context.Context, client *http.Client, o *Options, tenant string) (AccessToken, error) {
+	assertion, err := readAssertion(o.TokenFile)
+	if err != nil {
+		return AccessToken{}, err
+	}
+	credential, err := azidentity.NewClientAssertionCredential(tenant, o.ClientID,
+		func(context.Context) (string, error) { return assertion.Reveal(), nil },
+		&azidentity.ClientAssertionCredentialOptions{
+			ClientOptions:            clientOptions(client, o),
+			DisableInstanceDiscovery: o.AuthorityHost != PublicAuthorityHost,
+		})
+	if err != nil {
+		return AccessToken{}, err
+	}
+	return getToken(ctx, credential, o)
+}
+
+// clientOptions are what all credentials of azidentity have in common.
+func clientOptions(client *http.Client, o *Options) azcore.ClientOptions {
+	return azcore.ClientOptions{
+		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: o.AuthorityHost},
+		Retry:     policy.RetryOptions{MaxRetries: -1}, // retries are credential's, for all kinds alike
+		Telemetry: policy.TelemetryOptions{Disabled: true},
+		Transport: client,
+	}
+}
+
+func getToken(ctx context.Context, credential azcore.TokenCredential, o *Options) (AccessToken, error) {
+	token, err := credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{o.Audience + "/.default"}})
+	if err != nil {
+		return AccessToken{}, err
+	}
+	return newAccessToken(token.Token, token.ExpiresOn), nil
 }
 
 func newAccessToken(value string, expires time.Time) AccessToken {

@@ -79,40 +79,27 @@ func judgeTenant(claims Claims, want Want) *Finding {
 }
 
 func judgeCloud(claims Claims, want Want) *Finding {
-	wanted := cloudOf(hostOf(want.AuthorityHost))
-	if wanted == "" {
-		wanted = cloudOf(hostOf(want.Audience))
+	configured := want.AuthorityHost
+	wanted := CloudsOf(hostOf(configured))
+	if len(wanted) == 0 {
+		configured = want.Audience
+		wanted = audienceClouds(configured)
 	}
-	for _, found := range []struct{ claim, host string }{
-		{"issued", hostOf(claims.Issuer)},
-		{"meant", hostOf(claims.Audience)},
-	} {
-		cloud := cloudOf(found.host)
-		if cloud != "" && wanted != "" && cloud != wanted {
+	meant := hostOf(claims.Audience)
+	if normalAudience(claims.Audience) == normalAudience(want.Audience) {
+		meant = "" // as asked for; whether that fits the rest is not the token's fault
+	}
+	for _, found := range []struct{ claim, host string }{{"issued", hostOf(claims.Issuer)}, {"meant", meant}} {
+		clouds := CloudsOf(found.host)
+		if len(clouds) > 0 && len(wanted) > 0 && !overlap(clouds, wanted) {
 			return &Finding{
-				fmt.Sprintf("the token is %s for the %s cloud (%s), but the %s cloud is configured; tokens do not work across clouds",
-					found.claim, cloud, found.host, wanted),
-				"make AZURE_AUTHORITY_HOST, EXPORTER_API_URL and EXPORTER_AUDIENCE belong to one cloud; the app must be registered in that cloud",
+				fmt.Sprintf("the token is %s for another cloud, %s (%s), than the configured one, %s (%s); tokens do not work across clouds",
+					found.claim, orList(clouds), found.host, orList(wanted), hostOf(configured)),
+				"set EXPORTER_CLOUD, or make AZURE_AUTHORITY_HOST, EXPORTER_API_URL and EXPORTER_AUDIENCE belong to one cloud; the app must be registered in that cloud",
 			}
 		}
 	}
 	return nil
-}
-
-// cloudOf names the national cloud of a Microsoft host, or returns "" where the host does not
-// tell. sts.windows.net issues the v1 tokens of more than one cloud.
-func cloudOf(host string) string {
-	switch {
-	case host == "" || host == "sts.windows.net":
-		return ""
-	case strings.HasSuffix(host, ".us") && strings.Contains(host, "microsoft"):
-		return "US government"
-	case strings.HasSuffix(host, ".cn"):
-		return "China"
-	case strings.HasSuffix(host, ".microsoftonline.com"), host == "login.windows.net", strings.HasSuffix(host, ".microsoft.com"):
-		return "global"
-	}
-	return ""
 }
 
 func hostOf(address string) string {

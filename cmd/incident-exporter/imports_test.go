@@ -49,6 +49,7 @@ func foreignEdges() map[string][]string {
 		"golang.org/x/oauth2":                   {"auth"},
 		"golang.org/x/sync":                     {"exporter", "exporter/defender"},
 		"golang.org/x/term":                     {"cmd/incident-exporter"},
+		"software.sslmate.com/src/go-pkcs12":    {"auth"},
 	}
 }
 
