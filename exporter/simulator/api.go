@@ -136,6 +136,8 @@ func (s *Simulator) admit(r *http.Request, now ticks) *answer {
 		return unauthorized("The token has been revoked.")
 	case now >= t.expires:
 		return unauthorized("The token has expired.")
+	case t.tenant != s.opts.Tenant:
+		return s.apiError(http.StatusForbidden, "Forbidden", "The tenant has no incidents here.")
 	case !slices.ContainsFunc(t.roles, func(role string) bool {
 		return role == "Incident.Read.All" || role == "Incident.ReadWrite.All"
 	}):

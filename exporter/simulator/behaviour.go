@@ -1,6 +1,8 @@
 package simulator
 
 import (
+	"crypto/rsa"
+	"crypto/x509"
 	"net/http"
 	"time"
 )
@@ -85,6 +87,29 @@ type Behaviour struct {
 	SecretExpired bool
 	// TokenUnavailable answers token requests 503 temporarily_unavailable.
 	TokenUnavailable bool
+	// Refuse, if its Code is not 0, is the answer to every token request.
+	Refuse Refusal
+	// Certificates are those registered with the app. An assertion that the
+	// app makes itself must be signed with the key of one.
+	Certificates []*x509.Certificate
+	// Federated are the app's federated credentials: whose tokens it accepts
+	// as assertions.
+	Federated []FederatedCredential
+}
+
+// Refusal is an error of the token endpoint.
+type Refusal struct {
+	Status int    // HTTP
+	Kind   string // the member "error"
+	Code   int    // AADSTS number
+}
+
+// FederatedCredential says which tokens of another issuer prove that the
+// caller is the app.
+type FederatedCredential struct {
+	Issuer, Subject, Audience string // exactly as in the token
+	// Key is the issuer's; nil: its keys cannot be fetched (90061).
+	Key *rsa.PublicKey
 }
 
 // DefaultBehaviour is that of the documented service: newest update first,

@@ -34,14 +34,15 @@ func (s *Simulator) entra(r *http.Request, now ticks) *answer {
 	tenant, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch r.Method + " " + rest {
 	case "GET v2.0/.well-known/openid-configuration":
-		if a := s.refuseTenant(tenant, now); a != nil {
+		id, a := s.tenantID(tenant, now)
+		if a != nil {
 			return a
 		}
 		return jsonAnswer(http.StatusOK, map[string]any{
 			"token_endpoint":                        base + "/" + tenant + "/oauth2/v2.0/token",
 			"authorization_endpoint":                base + "/" + tenant + "/oauth2/v2.0/authorize",
 			"jwks_uri":                              base + "/" + tenant + "/discovery/v2.0/keys",
-			"issuer":                                base + "/" + s.opts.Tenant + "/v2.0",
+			"issuer":                                base + "/" + id + "/v2.0",
 			"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		})
 	case "POST oauth2/v2.0/token":
@@ -80,11 +81,21 @@ var (
 	domainForm = regexp.MustCompile(`(?i)^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
 )
 
-// refuseTenant returns nil if it is the tenant that there is.
+// tenantID is the GUID of the tenant that a path names, or the answer that refuses it.
+func (s *Simulator) tenantID(tenant string, now ticks) (string, *answer) {
+	lower := strings.ToLower(tenant)
+	switch {
+	case lower == s.opts.Tenant || lower == strings.ToLower(s.opts.Domain):
+		return s.opts.Tenant, nil
+	case slices.ContainsFunc(s.opts.FurtherTenants, func(id string) bool { return strings.EqualFold(id, tenant) }):
+		return lower, nil
+	}
+	return "", s.refuseTenant(tenant, now)
+}
+
+// refuseTenant says what is wrong with a tenant that there is not.
 func (s *Simulator) refuseTenant(tenant string, now ticks) *answer {
 	switch lower := strings.ToLower(tenant); {
-	case lower == s.opts.Tenant || lower == strings.ToLower(s.opts.Domain):
-		return nil
 	case lower == "common" || lower == "organizations" || lower == "consumers":
 		return s.tokenError(now, http.StatusBadRequest, "invalid_request", 9001023,
 			"The grant type is not supported over the /common or /consumers endpoints. Please use the /organizations or tenant-specific endpoint.")
@@ -102,7 +113,11 @@ func (s *Simulator) tokenRequest(r *http.Request, now ticks, tenant string, v2 b
 		return s.tokenError(now, http.StatusServiceUnavailable, "temporarily_unavailable", 90033,
 			"A transient error has occurred. Please try again.")
 	}
-	if a := s.refuseTenant(tenant, now); a != nil {
+	if refusal := s.behaviour.Refuse; refusal.Code != 0 {
+		return s.tokenError(now, refusal.Status, refusal.Kind, refusal.Code, "The simulated authority refuses.")
+	}
+	id, a := s.tenantID(tenant, now)
+	if a != nil {
 		return a
 	}
 	form := r.PostForm
@@ -118,7 +133,6 @@ func (s *Simulator) tokenRequest(r *http.Request, now ticks, tenant string, v2 b
 		return a
 	}
 	var resource string
-	var a *answer
 	if v2 {
 		resource, a = s.scopeResource(form, now)
 	} else if resource = form.Get("resource"); resource == "" {
@@ -136,7 +150,7 @@ func (s *Simulator) tokenRequest(r *http.Request, now ticks, tenant string, v2 b
 		return s.tokenError(now, http.StatusBadRequest, "invalid_grant", 65001,
 			fmt.Sprintf("The user or administrator has not consented to use the application with ID '%s'.", s.opts.ClientID))
 	}
-	text := s.issue(resource, now)
+	text := s.issue(id, resource, form.Has("client_assertion"), now)
 	seconds := int64(s.behaviour.TokenLifetime / time.Second)
 	if v2 {
 		return jsonAnswer(http.StatusOK, map[string]any{
@@ -151,8 +165,9 @@ func (s *Simulator) tokenRequest(r *http.Request, now ticks, tenant string, v2 b
 	})
 }
 
-// refuseClient checks the app and its secret, from the form or from basic
-// authentication, where both are URL-encoded (RFC 6749, 2.3.1).
+// refuseClient checks the app and its assertion or its secret, which comes from
+// the form or from basic authentication, where app and secret are URL-encoded
+// (RFC 6749, 2.3.1).
 func (s *Simulator) refuseClient(r *http.Request, now ticks) *answer {
 	client, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	if user, password, ok := r.BasicAuth(); ok {
@@ -172,8 +187,7 @@ func (s *Simulator) refuseClient(r *http.Request, now ticks) *answer {
 		return s.tokenError(now, http.StatusBadRequest, "unauthorized_client", 700016,
 			fmt.Sprintf("Application with identifier '%s' was not found in the directory '%s'.", client, s.opts.Domain))
 	case r.PostForm.Has("client_assertion"):
-		return s.tokenError(now, http.StatusUnauthorized, "invalid_client", 700027,
-			"The certificate with identifier used to sign the client assertion is not registered on application.")
+		return s.refuseAssertion(r, now)
 	case secret == "":
 		return s.tokenError(now, http.StatusUnauthorized, "invalid_client", 7000218,
 			"The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")

@@ -75,7 +75,11 @@ func TestTokenErrors(t *testing.T) {
 		{"", v2, good("client_secret", ""), nil, 401, 7000218, "invalid_client"},
 		{"", v2, good(), func(b *simulator.Behaviour) { b.SecretExpired = true }, 401, 7000222, "invalid_client"},
 		{"", v2, good("client_id", "00000000-0000-0000-0000-000000000001"), nil, 400, 700016, "unauthorized_client"},
-		{"", v2, good("client_secret", "", "client_assertion", "x.y.z"), nil, 401, 700027, "invalid_client"},
+		{"", v2, good("client_secret", "", "client_assertion", "x.y.z"), nil, 400, 900144, "invalid_request"},
+		{"", v2, good("client_secret", "", "client_assertion", "x.y.z", "client_assertion_type", jwtBearer), nil, 401, 50027, "invalid_client"},
+		{"", v2, good(), func(b *simulator.Behaviour) {
+			b.Refuse = simulator.Refusal{Status: 401, Kind: "invalid_client", Code: 700030}
+		}, 401, 700030, "invalid_client"},
 		{"00000000-0000-0000-0000-000000000002", v2, good(), nil, 400, 90002, "invalid_request"},
 		{"contoso.example", v1, good(), nil, 400, 90002, "invalid_request"},
 		{"nonsense", v2, good(), nil, 400, 900023, "invalid_request"},

@@ -57,6 +57,10 @@ type Options struct {
 	Tenant, Domain   string // DefaultTenant, DefaultDomain
 	ClientID, Secret string // DefaultClientID, DefaultSecret
 	Audience         string // DefaultAudience
+	// FurtherTenants are the GUIDs of other tenants with the same app, as a
+	// partner has them. They get tokens of their own, but have no incidents:
+	// those are Tenant's, whose API refuses the others' tokens (403).
+	FurtherTenants []string
 
 	// Incidents is how many there are at the start, updated within Span
 	// (180 days) before now, spread as Density says.
@@ -95,6 +99,7 @@ type Simulator struct {
 	rng        *rand.Rand
 	world      world
 	tokens     map[string]*token
+	assertions map[string]bool // ids (jti) that apps have used up
 	quota      quota
 	calls      Calls
 	violations []string
@@ -136,6 +141,8 @@ func New(opts Options) *Simulator {
 		behaviour: DefaultBehaviour(),
 		rng:       rand.New(rand.NewPCG(opts.Seed, 0x5eed)),
 		tokens:    make(map[string]*token),
+
+		assertions: make(map[string]bool),
 	}
 	s.world.populate(&opts, s.rng, s.now())
 	return s

@@ -9,6 +9,7 @@ import (
 
 // token is what is known of a token that was issued.
 type token struct {
+	tenant   string
 	audience string
 	roles    []string
 	expires  ticks
@@ -45,18 +46,23 @@ func (s *Simulator) RevokeTokens() {
 	}
 }
 
-// issue makes a token for a resource: three parts like any JWT, with claims
+// issue makes a token of a tenant for a resource: three parts like any JWT, with claims
 // as in version 1.0 access tokens, which is what this resource asks for
-// whichever endpoint is called. Its signature is noise.
-func (s *Simulator) issue(resource string, now ticks) string {
-	t := &token{audience: resource, expires: now + ticks(s.behaviour.TokenLifetime/100)}
+// whichever endpoint is called. Its signature is noise. asserted says that the
+// app has proved itself by an assertion, not by a secret.
+func (s *Simulator) issue(tenant, resource string, asserted bool, now ticks) string {
+	t := &token{tenant: tenant, audience: resource, expires: now + ticks(s.behaviour.TokenLifetime/100)}
 	if s.accepts(resource) {
 		t.roles = append(t.roles, s.behaviour.Roles...)
 	}
+	proof := "1"
+	if asserted {
+		proof = "2"
+	}
 	iat := now.time().Unix()
 	claims := map[string]any{
-		"aud": resource, "iss": "https://sts.windows.net/" + s.opts.Tenant + "/", "tid": s.opts.Tenant,
-		"appid": s.opts.ClientID, "appidacr": "1", "idp": "https://sts.windows.net/" + s.opts.Tenant + "/",
+		"aud": resource, "iss": "https://sts.windows.net/" + tenant + "/", "tid": tenant,
+		"appid": s.opts.ClientID, "appidacr": proof, "idp": "https://sts.windows.net/" + tenant + "/",
 		"oid": servicePrincipal, "sub": servicePrincipal, "ver": "1.0", "uti": s.noise(16),
 		"iat": iat, "nbf": iat, "exp": iat + int64(s.behaviour.TokenLifetime/time.Second),
 	}
