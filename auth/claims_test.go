@@ -21,6 +21,8 @@ func wanted() Want {
 	return Want{Source: "defender", Audience: defenderAudience, Tenant: tenant, AuthorityHost: PublicAuthorityHost, Now: now()}
 }
 
+func toGraph(w *Want) { w.Source, w.Audience = "graph", graphAudience }
+
 func TestParseClaims(t *testing.T) {
 	claims := ParseClaims(jwt(goodClaims()))
 	if claims.Opaque || claims.Audience != defenderAudience || claims.Tenant != tenant || claims.AppID != clientID || claims.Version != "1.0" ||
@@ -72,13 +74,25 @@ func TestJudge(t *testing.T) {
 		"government, as asked for": {want: func(w *Want) { w.AuthorityHost = "https://login.microsoftonline.us" }},
 		"gcc": {claims: map[string]any{"iss": PublicAuthorityHost + "/" + tenant + "/v2.0", "aud": "https://api-gcc.security.microsoft.us"},
 			want: func(w *Want) { w.Audience = "https://api-gcc.security.microsoft.us" }},
-		"expired":            {want: func(w *Want) { w.Now = now().Add(2 * time.Hour) }, text: "expired", remedy: "clock"},
-		"not yet":            {claims: map[string]any{"nbf": now().Add(time.Hour).Unix()}, text: "valid only from", remedy: "clock"},
-		"clock slightly off": {claims: map[string]any{"nbf": now().Add(time.Minute).Unix()}},
-		"graph wanted": {claims: map[string]any{"aud": graphAppID, "roles": []string{other}},
-			want: func(w *Want) { w.Source, w.Audience = "graph", "https://graph.microsoft.com" }},
-		"graph wanted, defender role": {claims: map[string]any{"aud": graphAppID},
-			want: func(w *Want) { w.Source, w.Audience = "graph", "https://graph.microsoft.com" }, text: "the role " + role, remedy: other},
+		"expired":                    {want: func(w *Want) { w.Now = now().Add(2 * time.Hour) }, text: "expired", remedy: "clock"},
+		"not yet":                    {claims: map[string]any{"nbf": now().Add(time.Hour).Unix()}, text: "valid only from", remedy: "clock"},
+		"clock slightly off":         {claims: map[string]any{"nbf": now().Add(time.Minute).Unix()}},
+		"no roles, managed identity": {claims: map[string]any{"roles": nil}, want: func(w *Want) { w.Credential = ManagedIdentity }, text: "no roles", remedy: "New-MgServicePrincipalAppRoleAssignment"},
+
+		// The same for Microsoft Graph.
+		"graph: app id as audience": {claims: map[string]any{"aud": graphAppID, "roles": []string{other}}, want: toGraph},
+		"graph: superset":           {claims: map[string]any{"aud": graphAudience + "/", "roles": []string{"SecurityIncident.ReadWrite.All"}}, want: toGraph},
+		"graph: no roles":           {claims: map[string]any{"aud": graphAudience, "roles": nil}, want: toGraph, text: "no roles", remedy: other + " of Microsoft Graph"},
+		"graph: defender role":      {claims: map[string]any{"aud": graphAudience}, want: toGraph, text: "the role " + role, remedy: other},
+		"graph: other role":         {claims: map[string]any{"aud": graphAudience, "roles": []string{"SecurityAlert.Read.All"}}, want: toGraph, text: "lacks the role " + other, remedy: other},
+		"graph: defender audience":  {want: toGraph, text: "Microsoft Defender XDR", remedy: "Microsoft Graph"},
+		"graph: endpoint audience":  {claims: map[string]any{"aud": endpointAppID}, want: toGraph, text: "Defender for Endpoint", remedy: "Microsoft Graph"},
+		"graph: no audience":        {claims: map[string]any{"aud": nil}, want: toGraph, text: "names no audience", remedy: "Microsoft Graph"},
+		"graph: another audience":   {claims: map[string]any{"aud": "api://fabrikam"}, want: toGraph, text: "api://fabrikam", remedy: "Microsoft Graph"},
+		"graph: wrong tenant":       {claims: map[string]any{"aud": graphAudience, "roles": []string{other}, "tid": clientID}, want: toGraph, text: "tenant " + clientID, remedy: "AZURE_TENANT_ID"},
+		"graph: of another cloud":   {claims: map[string]any{"aud": "https://dod-graph.microsoft.us", "roles": []string{other}}, want: toGraph, text: "dod", remedy: "EXPORTER_CLOUD"},
+		"graph: expired":            {claims: map[string]any{"aud": graphAudience, "roles": []string{other}, "exp": now().Unix()}, want: toGraph, text: "expired", remedy: "clock"},
+		"graph: not yet":            {claims: map[string]any{"aud": graphAudience, "roles": []string{other}, "nbf": now().Add(time.Hour).Unix()}, want: toGraph, text: "valid only from", remedy: "clock"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claims, want := goodClaims(), wanted()

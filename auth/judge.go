@@ -26,6 +26,7 @@ type Want struct {
 	Audience      string    // the resource that the token was asked for
 	Tenant        string    // the configured tenant; empty: any
 	AuthorityHost string    // https URL of the login host
+	Credential    Kind      // what the token was got with; empty: not known
 	Now           time.Time // for the expiry; zero: the local clock
 }
 
@@ -167,13 +168,19 @@ func judgeRoles(claims Claims, want Want) *Finding {
 		return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(claims.Roles, name) })
 	}
 	grant := fmt.Sprintf("give the app the application permission %s of %s and grant admin consent, then get a new token", role, api)
+	delegated := " (a delegated permission is not enough)"
+	if want.Credential == ManagedIdentity {
+		// The portal cannot do it, and the endpoint keeps tokens for a day.
+		grant = fmt.Sprintf("assign the app role %s of %s to the managed identity, by New-MgServicePrincipalAppRoleAssignment or Microsoft Graph; it can take a day until its tokens show it", role, api)
+		delegated = ""
+	}
 	switch {
 	case has(role, superset):
 		return nil
 	case len(claims.Roles) == 0:
 		return &Finding{
 			"the token carries no roles: no application permission of this app has admin consent in this tenant",
-			grant + " (a delegated permission is not enough)",
+			grant + delegated,
 		}
 	case want.Source != "graph" && has("Incidents.Read.All", "Incidents.ReadWrite.All"):
 		return &Finding{

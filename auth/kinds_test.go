@@ -91,7 +91,7 @@ func TestRefusalsOfAssertions(t *testing.T) {
 		"expired":  {map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}, 500133, "renewed"},
 	} {
 		r.write("token", []byte(federated(t, r.key, test.claims)))
-		var refusal *Error
+		refusal := new(Error)
 		_, err := must(t, r.options(WorkloadIdentity)).Token(t.Context(), simulator.DefaultTenant)
 		if !errors.As(err, &refusal) || refusal.Code != test.code || !strings.Contains(refusal.Remedy, test.remedy) {
 			t.Errorf("%s: %v, remedy %q", name, err, refusal.Remedy)
