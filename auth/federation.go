@@ -14,25 +14,8 @@ import (
 // Source: Microsoft Entra workload identity federation.
 func readAssertion(path string) (Secret, error) {
 	content, err := readCredentialFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return Secret{}, &Error{
-			Summary: "the federated token file does not exist",
-			Remedy:  "check AZURE_FEDERATED_TOKEN_FILE; on Kubernetes, the pod needs the label azure.workload.identity/use=true and its service account the annotation azure.workload.identity/client-id",
-			Err:     err,
-		}
-	case errors.Is(err, fs.ErrPermission):
-		return Secret{}, &Error{
-			Summary: "the federated token file may not be read by this process's user",
-			Remedy:  "on Kubernetes, set fsGroup in the pod's securityContext; elsewhere, let the user read the file that AZURE_FEDERATED_TOKEN_FILE names",
-			Err:     err,
-		}
-	case err != nil:
-		return Secret{}, &Error{
-			Summary: "the federated token file cannot be read: " + err.Error(),
-			Remedy:  "check AZURE_FEDERATED_TOKEN_FILE",
-			Err:     err,
-		}
+	if err != nil {
+		return Secret{}, explainTokenFile(err)
 	}
 	token := strings.TrimSpace(string(content))
 	switch {
@@ -48,6 +31,29 @@ func readAssertion(path string) (Secret, error) {
 		}
 	}
 	return NewSecret(token), nil
+}
+
+// explainTokenFile says why the file cannot be read; err holds no path.
+func explainTokenFile(err error) *Error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &Error{
+			Summary: "the federated token file does not exist",
+			Remedy:  "check AZURE_FEDERATED_TOKEN_FILE; on Kubernetes, the pod needs the label azure.workload.identity/use=true and its service account the annotation azure.workload.identity/client-id",
+			Err:     err,
+		}
+	case errors.Is(err, fs.ErrPermission):
+		return &Error{
+			Summary: "the federated token file may not be read by this process's user",
+			Remedy:  "on Kubernetes, set fsGroup in the pod's securityContext; elsewhere, let the user read the file that AZURE_FEDERATED_TOKEN_FILE names",
+			Err:     err,
+		}
+	}
+	return &Error{
+		Summary: "the federated token file cannot be read: " + err.Error(),
+		Remedy:  "check AZURE_FEDERATED_TOKEN_FILE",
+		Err:     err,
+	}
 }
 
 // isJWT reports whether text has the form of a signed JWT: three parts, the first two of which
