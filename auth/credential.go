@@ -116,6 +116,9 @@ func New(options Options) (Credential, error) {
 		return nil, errors.New("configure credential: the authority host is not an https URL")
 	}
 	c := &credential{options: options, host: authority.Host, attempts: attempts, firstPause: firstPause}
+	// The grants have the paths. Someone may have pasted a credential in place of one, and what a
+	// closure holds cannot be printed.
+	c.options.CertificatePath, c.options.TokenFile = "", ""
 	var missing string
 	switch options.Kind {
 	case ClientSecret:
@@ -127,12 +130,12 @@ func New(options Options) (Credential, error) {
 			missing = "secret, "
 		}
 	case Certificate:
-		c.grant = grantCertificate
+		c.grant = grantCertificate(options.CertificatePath, options.CertificatePassword)
 		if options.CertificatePath == "" {
 			missing = "certificate path, "
 		}
 	case WorkloadIdentity:
-		c.grant = grantFederated
+		c.grant = grantFederated(options.TokenFile)
 		if options.TokenFile == "" {
 			missing = "federated token file, "
 		}
@@ -176,12 +179,6 @@ type credential struct {
 	attempts   int
 	firstPause time.Duration
 }
-
-// String names the kind.
-func (c *credential) String() string { return "credential (" + string(c.options.Kind) + ")" }
-
-// GoString is String: the options are closures and paths, which say nothing.
-func (c *credential) GoString() string { return c.String() }
 
 // Token asks the authority for a new token. Transient failures are tried again a few times.
 func (c *credential) Token(ctx context.Context, tenant string) (AccessToken, error) {

@@ -56,42 +56,46 @@ func grantSecretV1(ctx context.Context, client *http.Client, o *Options, tenant 
 	return newAccessToken(token.AccessToken, token.Expiry), nil
 }
 
-func grantCertificate(ctx context.Context, client *http.Client, o *Options, tenant string) (AccessToken, error) {
-	pair, err := readKeyPair(o.CertificatePath, o.CertificatePassword)
-	if err != nil {
-		return AccessToken{}, err
-	}
-	if err := pair.validAt(time.Now()); err != nil {
-		return AccessToken{}, err
-	}
-	credential, err := azidentity.NewClientCertificateCredential(tenant, o.ClientID, pair.chain, pair.key, &azidentity.ClientCertificateCredentialOptions{
-		ClientOptions:            clientOptions(client, o),
-		DisableInstanceDiscovery: o.AuthorityHost != PublicAuthorityHost,
-		// An app that trusts a subject name and issuer needs the chain; for any other it does no
-		// harm.
-		SendCertificateChain: true,
-	})
-	if err != nil {
-		return AccessToken{}, err
-	}
-	return getToken(ctx, credential, o)
-}
-
-func grantFederated(ctx context.Context, client *http.Client, o *Options, tenant string) (AccessToken, error) {
-	assertion, err := readAssertion(o.TokenFile)
-	if err != nil {
-		return AccessToken{}, err
-	}
-	credential, err := azidentity.NewClientAssertionCredential(tenant, o.ClientID,
-		func(context.Context) (string, error) { return assertion.Reveal(), nil },
-		&azidentity.ClientAssertionCredentialOptions{
+func grantCertificate(path string, password func() (Secret, error)) grant {
+	return func(ctx context.Context, client *http.Client, o *Options, tenant string) (AccessToken, error) {
+		pair, err := readKeyPair(path, password)
+		if err != nil {
+			return AccessToken{}, err
+		}
+		if err := pair.validAt(time.Now()); err != nil {
+			return AccessToken{}, err
+		}
+		credential, err := azidentity.NewClientCertificateCredential(tenant, o.ClientID, pair.chain, pair.key, &azidentity.ClientCertificateCredentialOptions{
 			ClientOptions:            clientOptions(client, o),
 			DisableInstanceDiscovery: o.AuthorityHost != PublicAuthorityHost,
+			// An app that trusts a subject name and issuer needs the chain; for any other it does
+			// no harm.
+			SendCertificateChain: true,
 		})
-	if err != nil {
-		return AccessToken{}, err
+		if err != nil {
+			return AccessToken{}, err
+		}
+		return getToken(ctx, credential, o)
 	}
-	return getToken(ctx, credential, o)
+}
+
+func grantFederated(path string) grant {
+	return func(ctx context.Context, client *http.Client, o *Options, tenant string) (AccessToken, error) {
+		assertion, err := readAssertion(path)
+		if err != nil {
+			return AccessToken{}, err
+		}
+		credential, err := azidentity.NewClientAssertionCredential(tenant, o.ClientID,
+			func(context.Context) (string, error) { return assertion.Reveal(), nil },
+			&azidentity.ClientAssertionCredentialOptions{
+				ClientOptions:            clientOptions(client, o),
+				DisableInstanceDiscovery: o.AuthorityHost != PublicAuthorityHost,
+			})
+		if err != nil {
+			return AccessToken{}, err
+		}
+		return getToken(ctx, credential, o)
+	}
 }
 
 // clientOptions are what all credentials of azidentity have in common.
