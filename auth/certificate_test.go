@@ -1,10 +1,13 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"os"
@@ -69,6 +72,27 @@ func TestCertificateFiles(t *testing.T) {
 	}
 	if got := r.sim.Violations(); len(got) > 0 {
 		t.Errorf("violations: %q", got)
+	}
+}
+
+// TestCertificateChainIsSent: an app that trusts a subject name and issuer needs all of it, the
+// app's own certificate first, wherever in the file it is.
+func TestCertificateChainIsSent(t *testing.T) {
+	r, a := newRig(t), newAuthority(t)
+	upper := newCertificate(t, newKey(t), time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	options := r.options(Certificate)
+	options.AuthorityHost, options.HTTPClient = a.URL, a.Client()
+	options.CertificatePath = r.write("f", pemOf(r.key, upper, r.leaf))
+	if _, err := must(t, options).Token(t.Context(), tenant); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(strings.Split(a.forms[0].Get("client_assertion"), ".")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var header struct{ X5c [][]byte }
+	if err := json.Unmarshal(raw, &header); err != nil || len(header.X5c) != 2 || !bytes.Equal(header.X5c[0], r.leaf.Raw) || !bytes.Equal(header.X5c[1], upper.Raw) {
+		t.Errorf("the header is %s (%v)", raw, err)
 	}
 }
 

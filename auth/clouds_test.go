@@ -16,6 +16,7 @@ func TestCloudsOf(t *testing.T) {
 		"api-gcc.security.microsoft.us":       {"gcc"},
 		"api-gov.security.microsoft.us":       {"gcc-high", "dod"},
 		"login.microsoftonline.us":            {"gcc-high", "dod"},
+		"sts.microsoftonline.us":              {"gcc-high", "dod"},
 		"graph.microsoft.com":                 {"commercial", "gcc"},
 		"graph.microsoft.us":                  {"gcc-high"},
 		"dod-graph.microsoft.us":              {"dod"},

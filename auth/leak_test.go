@@ -224,7 +224,9 @@ func TestNothingLeaks(t *testing.T) {
 					options := r.options(kind)
 					options.Endpoint, options.AuthorityHost = endpoint, loudHost
 					options.Secret = func() (Secret, error) { return NewSecret(canary), nil }
-					options.CertificatePath, options.CertificatePassword = r.write("app.pfx", r.pfx(pkcs12.Modern2023, pfxPassword)), password(pfxPassword)
+					if kind == Certificate {
+						options.CertificatePath, options.CertificatePassword = r.write("app.pfx", r.pfx(pkcs12.Modern2023, pfxPassword)), password(pfxPassword)
+					}
 					options.TokenFile = r.write("external", []byte(external))
 					authority := &loudmouth{marks: m, answer: failure.answer, tokenEndpoint: failure.tokenEndpoint}
 					transport := simulator.Transport(authority)

@@ -91,7 +91,8 @@ func untilConnected(ctx context.Context, limit time.Duration) (context.Context, 
 	return ctx, func() { timer.Stop(); cancel(nil) }
 }
 
-// explainManaged says why the endpoint gave no token; cause is that of the request's context.
+// explainManaged says why the endpoint gave no token; cause is that of the request's context. It
+// wraps no transport's error: what is told about those is about hosts that settings name.
 func explainManaged(cause error, w *witness, clientID string) *Error {
 	var op *net.OpError
 	switch {
@@ -99,10 +100,10 @@ func explainManaged(cause error, w *witness, clientID string) *Error {
 		return &Error{
 			Summary: "this machine has no managed identity endpoint: nothing answers at " + w.asked,
 			Remedy:  "run where Azure offers a managed identity, or set EXPORTER_AUTH to the credential that is to be used; in a pod, check that the network policy allows 169.254.169.254",
-			Err:     w.err,
 		}
 	case w.err != nil:
-		return transportError(w.asked, w.err)
+		summary := transportError(w.asked, w.err).Summary
+		return &Error{Summary: summary, Remedy: "try again; if it stays, look at the health of the machine's or the service's identity", Temporary: true}
 	case w.status == 0:
 		return &Error{
 			Summary: "no request could be made to a managed identity endpoint",

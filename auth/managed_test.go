@@ -185,7 +185,7 @@ func TestManagedIdentityRefusals(t *testing.T) {
 			w.WriteHeader(307)
 			return true
 		}, "no managed identity endpoint", "EXPORTER_AUTH", 1},
-		"cut in the middle": {"", func(int, http.ResponseWriter) bool { panic(http.ErrAbortHandler) }, "169.254.169.254", "", 1},
+		"cut in the middle": {"", func(int, http.ResponseWriter) bool { panic(http.ErrAbortHandler) }, "169.254.169.254", "health", managedAttempts},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onVirtualMachine(t)
@@ -223,4 +223,17 @@ func TestManagedIdentityIsBackAfterAnUpdate(t *testing.T) {
 			t.Errorf("%v after %d requests", err, len(fake.requests))
 		}
 	})
+}
+
+// TestUnsupportedPlatform: Service Fabric wants a connection to itself that pins its certificate.
+func TestUnsupportedPlatform(t *testing.T) {
+	onVirtualMachine(t)
+	t.Setenv("IDENTITY_ENDPOINT", "https://127.0.0.1:1/token")
+	t.Setenv("IDENTITY_HEADER", identityHeader)
+	t.Setenv("IDENTITY_SERVER_THUMBPRINT", "00")
+	_, err := must(t, managedOptions(simulator.Transport(&metadata{}), clientID)).Token(t.Context(), tenant)
+	refusal := new(Error)
+	if !errors.As(err, &refusal) || !strings.Contains(refusal.Summary, "cannot be used") || refusal.Remedy == "" {
+		t.Errorf("got %v", err)
+	}
 }
