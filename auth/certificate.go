@@ -169,7 +169,7 @@ func (p keyPair) validAt(now time.Time) error {
 	switch {
 	case now.After(leaf.NotAfter):
 		return &Error{
-			Summary: "the app's certificate expired at " + leaf.NotAfter.UTC().Format(time.RFC3339),
+			Summary: "the app's certificate expired at " + leaf.NotAfter.UTC().Format(time.RFC3339) + "; it is now " + now.UTC().Format(time.RFC3339) + " by this machine's clock",
 			Remedy:  "make a new certificate, upload it to the app registration and put it, with its key, into the file that AZURE_CLIENT_CERTIFICATE_PATH names",
 		}
 	case now.Before(leaf.NotBefore):

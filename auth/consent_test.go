@@ -60,6 +60,9 @@ func TestConsentLinks(t *testing.T) {
 		if link, err := c.AdminURL(); err == nil {
 			t.Errorf("%s: %s", name, link)
 		}
+		if link, err := c.GuideURL(); err == nil && name != "no audience" {
+			t.Errorf("%s: %s", name, link)
+		}
 	}
 }
 
