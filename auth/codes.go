@@ -42,8 +42,7 @@ func explainCredentialCode(code int, a asked) explanation {
 		}
 		return explanation{summary: "the app's credential has expired at the authority", remedy: a.kind.mend()}
 	case 7000218:
-		switch a.kind {
-		case ClientSecret:
+		if a.kind == ClientSecret {
 			return explanation{summary: "the request carried neither a client secret nor an assertion", remedy: "set AZURE_CLIENT_SECRET or AZURE_CLIENT_SECRET_FILE"}
 		}
 		return explanation{summary: "the request arrived without the assertion that it was sent with", remedy: "check whether a proxy alters the requests, and " + a.kind.variable()}
