@@ -48,7 +48,7 @@ demo: build
 
 # The same into a bucket with Object Lock of a real S3 server.
 demo-s3: build
-	server="$$($(TOOLS) -n versitygw)" && program="$$PWD/bin/incident-exporter" && cd .ci && go run ./demo-s3 "$$server" "$$program"
+	go run ./sinks/sinktest/s3server/demo bin/incident-exporter
 
 # Prints the ratios of the README's table of figures.
 bench: build

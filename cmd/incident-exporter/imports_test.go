@@ -29,7 +29,8 @@ func ownEdges() map[string][]string {
 		"sinks/s3":              {"sinks"},
 		"sinks/sinktest":        {"sinks"},
 
-		"sinks/sinktest/s3server": {},
+		"sinks/sinktest/s3server":      {},
+		"sinks/sinktest/s3server/demo": {"sinks/sinktest/s3server"},
 	}
 }
 
@@ -40,7 +41,7 @@ func foreignEdges() map[string][]string {
 	return map[string][]string{
 		"github.com/Azure/azure-sdk-for-go/sdk/azcore":     {"auth"},
 		"github.com/Azure/azure-sdk-for-go/sdk/azidentity": {"auth"},
-		"github.com/aws/":                       {"sinks/s3", "sinks/sinktest/s3server"},
+		"github.com/aws/":                       {"sinks/s3", "sinks/sinktest/s3server", "sinks/sinktest/s3server/demo"},
 		"github.com/hashicorp/go-retryablehttp": {"auth", "exporter/defender"},
 		"github.com/kelseyhightower/envconfig":  {"cmd/incident-exporter"},
 		"github.com/klauspost/compress":         {"exporter/defender", "exporter/ledger"},

@@ -1,4 +1,5 @@
-// Package s3server starts a real S3 server, versitygw, for tests.
+// Package s3server starts a real S3 server, versitygw, for tests and the demo
+// into a bucket.
 //
 // It is built from the module for development tools in .ci. That it cannot be
 // built or started fails the test: there is nothing else to take its place.
@@ -13,6 +14,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -30,7 +32,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// Server is one that is running. It ends with its test.
+// Server is one that is running.
 type Server struct {
 	Endpoint string // URL
 	CA       string // file with its certificate, "" without TLS
@@ -39,8 +41,11 @@ type Server struct {
 	Version  string // what it says it is
 	Root     string // directory of the buckets
 
-	path string
-	iam  string
+	path    string
+	iam     string
+	process *exec.Cmd
+	said    bytes.Buffer // to be read once it has ended
+	ended   chan struct{}
 }
 
 const (
@@ -65,18 +70,32 @@ var tool = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(path)), nil
 })
 
-// Start starts a server on loopback, over TLS if so wanted.
+// Start starts a server for a test.
 func Start(t testing.TB, overTLS bool) *Server {
 	t.Helper()
-	path, err := tool()
+	s, err := Launch(t.TempDir(), overTLS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	s := &Server{Access: access, Secret: secret, Root: filepath.Join(dir, "root"), iam: filepath.Join(dir, "iam"), path: path}
+	t.Cleanup(func() {
+		if said := s.Stop(); t.Failed() {
+			t.Logf("versitygw said: %s", said)
+		}
+	})
+	return s
+}
+
+// Launch starts a server on loopback that keeps all it has in dir, over TLS if
+// so wanted. It runs until Stop.
+func Launch(dir string, overTLS bool) (*Server, error) {
+	path, err := tool()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Access: access, Secret: secret, Root: filepath.Join(dir, "root"), iam: filepath.Join(dir, "iam"), path: path, ended: make(chan struct{})}
 	for _, d := range []string{s.Root, s.iam, filepath.Join(dir, "versions")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
 	s.Version = "versitygw"
@@ -87,80 +106,113 @@ func Start(t testing.TB, overTLS bool) *Server {
 			}
 		}
 	}
-	port := freePort(t)
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
 	s.Endpoint = "http://" + port
 	args := []string{"--quiet", "--health", "/healthz", "--port", port, "--region", region, "--iam-dir", s.iam}
 	if overTLS {
 		s.Endpoint = "https://" + port
 		s.CA = filepath.Join(dir, "cert.pem")
 		key := filepath.Join(dir, "key.pem")
-		certificate(t, s.CA, key)
+		if err := certificate(s.CA, key); err != nil {
+			return nil, err
+		}
 		args = append(args, "--cert", s.CA, "--key", key)
 	}
-	server := exec.Command(path, append(args, "posix", "--versioning-dir", filepath.Join(dir, "versions"), s.Root)...)
-	server.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+access, "ROOT_SECRET_KEY="+secret)
-	var said bytes.Buffer
-	server.Stdout, server.Stderr = &said, &said
-	if err := server.Start(); err != nil {
-		t.Fatalf("start versitygw: %v", err)
+	s.process = exec.Command(path, append(args, "posix", "--versioning-dir", filepath.Join(dir, "versions"), s.Root)...)
+	s.process.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+access, "ROOT_SECRET_KEY="+secret)
+	s.process.Stdout, s.process.Stderr = &s.said, &s.said
+	if err := s.process.Start(); err != nil {
+		return nil, fmt.Errorf("start versitygw: %w", err)
 	}
-	ended := make(chan struct{})
 	go func() {
-		_ = server.Wait()
-		close(ended)
+		_ = s.process.Wait() // Stop ends it
+		close(s.ended)
 	}()
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		<-ended
-		if t.Failed() {
-			t.Logf("versitygw said: %s", said.String())
-		}
-	})
-	client := &http.Client{Transport: s.transport(t)}
-	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) { // a real process: nothing else says that it is ready
+	if err := s.ready(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, s.Stop())
+	}
+	return s, nil
+}
+
+// Stop ends the server and returns what it said.
+func (s *Server) Stop() string {
+	_ = s.process.Process.Kill() // it may have ended already
+	<-s.ended
+	return s.said.String()
+}
+
+// ready waits until it answers: a real process, of which nothing else tells.
+func (s *Server) ready() error {
+	transport, err := s.transport()
+	if err != nil {
+		return err
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		resp, err := client.Get(s.Endpoint + "/healthz")
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
-				break
+				return nil
 			}
 		}
 		select {
-		case <-ended:
-			t.Fatalf("versitygw ended at once: %s", said.String())
+		case <-s.ended:
+			return errors.New("versitygw ended at once")
 		default:
 		}
 		if time.Since(begun) > 30*time.Second {
-			t.Fatalf("versitygw is not ready: %v", err)
+			return fmt.Errorf("versitygw is not ready: %w", err)
 		}
 	}
-	return s
 }
 
-func (s *Server) transport(t testing.TB) *http.Transport {
+func (s *Server) transport() (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
 	if s.CA != "" {
 		pool := x509.NewCertPool()
 		text, err := os.ReadFile(s.CA)
 		if err != nil || !pool.AppendCertsFromPEM(text) {
-			t.Fatalf("read the server's certificate: %v", err)
+			return nil, fmt.Errorf("read the server's certificate: %w", err)
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
-	t.Cleanup(transport.CloseIdleConnections)
-	return transport
+	return transport, nil
 }
 
 // Client speaks to the server as its owner, past the sink.
 func (s *Server) Client(t testing.TB) *s3.Client { return s.ClientAs(t, s.Access, s.Secret) }
 
+// Owner is the same outside of a test.
+func (s *Server) Owner() (*s3.Client, error) {
+	transport, err := s.transport()
+	if err != nil {
+		return nil, err
+	}
+	return s.client(transport, s.Access, s.Secret), nil
+}
+
 // ClientAs speaks to it as a user.
 func (s *Server) ClientAs(t testing.TB, access, secret string) *s3.Client {
+	t.Helper()
+	transport, err := s.transport()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return s.client(transport, access, secret)
+}
+
+func (s *Server) client(transport http.RoundTripper, access, secret string) *s3.Client {
 	return s3.New(s3.Options{
 		BaseEndpoint: aws.String(s.Endpoint), Region: region, UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(access, secret, ""),
-		HTTPClient:  &http.Client{Transport: s.transport(t)},
+		HTTPClient:  &http.Client{Transport: transport},
 	})
 }
 
@@ -212,20 +264,20 @@ func (s *Server) Setenv(t *testing.T) {
 	}
 }
 
-func freePort(t testing.TB) string {
+func freePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer l.Close()
-	return l.Addr().String()
+	return l.Addr().String(), nil
 }
 
 // certificate makes one for loopback, signed by itself.
-func certificate(t testing.TB, certFile, keyFile string) {
+func certificate(certFile, keyFile string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "s3 for tests"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
@@ -234,15 +286,16 @@ func certificate(t testing.TB, certFile, keyFile string) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }
