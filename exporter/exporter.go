@@ -32,6 +32,10 @@ type Config struct {
 	// Start is where a new chain begins, given the server's time.
 	Start func(now time.Time) time.Time
 
+	// Begin, if not nil, is asked before a new chain is begun. Its error ends
+	// the pass, and nothing is written.
+	Begin func(ctx context.Context) error
+
 	// Observe, if not nil, is told after each commit.
 	Observe func(Progress)
 }
@@ -64,9 +68,8 @@ type Exporter struct {
 	source Source
 	ledger *ledger.Ledger
 
-	told   bool  // the source knows of other processes' calls
-	usage  Usage // not yet in a manifest
-	warned bool  // of EXPORTER_START
+	told  bool  // the source knows of other processes' calls
+	usage Usage // not yet in a manifest
 }
 
 // New returns an Exporter; nothing is read or written before Run.

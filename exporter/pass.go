@@ -45,6 +45,11 @@ func (p *pass) run(ctx context.Context) error {
 		return err
 	}
 	if e.ledger.Head() == nil {
+		if e.cfg.Begin != nil {
+			if err := e.cfg.Begin(ctx); err != nil {
+				return err
+			}
+		}
 		if err := p.begin(ctx); err != nil {
 			return err
 		}
@@ -104,7 +109,6 @@ func (p *pass) begin(ctx context.Context) error {
 		return err
 	}
 	e.usage = Usage{}
-	e.warned = true
 	e.cfg.Log.Info("new archive", "start", start)
 	return nil
 }

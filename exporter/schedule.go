@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -44,7 +43,8 @@ func ParseSchedule(spec string, location *time.Location) (s cron.Schedule, err e
 	return s, nil
 }
 
-// Daemon runs a job on a schedule, and once at the start.
+// Daemon runs a job on a schedule, and once at the start. The job may be
+// called again while it runs.
 type Daemon struct {
 	Schedule cron.Schedule
 	Location *time.Location
@@ -52,17 +52,10 @@ type Daemon struct {
 	Grace    time.Duration // how long a run may take to stop
 	Log      *slog.Logger
 	Job      func(context.Context)
-
-	running atomic.Bool
-	skipped atomic.Int64
 }
 
-// Skipped is how many ticks came while a run was under way.
-func (d *Daemon) Skipped() int64 { return d.skipped.Load() }
-
-// Run returns once ctx is done and the run under way has ended, or the grace
-// period has. A tick during a run is skipped: the next run covers its time. A
-// panic costs the one run.
+// Run returns once ctx is done and the runs under way have ended, or the grace
+// period has. A panic costs the one run.
 func (d *Daemon) Run(ctx context.Context) {
 	c := cron.New(cron.WithLocation(d.Location))
 	var runs sync.WaitGroup
@@ -86,12 +79,6 @@ func (d *Daemon) Run(ctx context.Context) {
 }
 
 func (d *Daemon) once(ctx context.Context, jitter time.Duration) {
-	if !d.running.CompareAndSwap(false, true) {
-		d.skipped.Add(1)
-		d.Log.Warn("skipped: the last run is still under way")
-		return
-	}
-	defer d.running.Store(false)
 	defer func() {
 		if r := recover(); r != nil {
 			d.Log.Error("the run panicked; the next one goes on from what is committed", "panic", r, "stack", string(debug.Stack()))

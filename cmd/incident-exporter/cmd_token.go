@@ -16,26 +16,6 @@ import (
 // tokenTimeout bounds the token command; the acquisition has bounds of its own below it.
 const tokenTimeout = 2 * time.Minute
 
-// newTokens returns the tokens of the configured tenant, obtained through the app's HTTP client.
-func (a *app) newTokens(cfg *config) (*auth.Tokens, error) {
-	options := auth.SecretOptions{
-		ClientID:      string(cfg.Azure.ClientID),
-		Secret:        cfg.clientSecret,
-		Audience:      string(cfg.Exporter.Audience),
-		AuthorityHost: string(cfg.Azure.AuthorityHost),
-		HTTPClient:    newHTTPClient(int(cfg.Exporter.Concurrency)),
-	}
-	newCredential := auth.NewSecretV2
-	if cfg.Exporter.TokenEndpoint == "v1" {
-		newCredential = auth.NewSecretV1
-	}
-	credential, err := newCredential(options)
-	if err != nil {
-		return nil, err
-	}
-	return auth.NewTokens(credential, string(cfg.Azure.TenantID)), nil
-}
-
 // tokenReport is what `token` says. The first members are fixed by the contract.
 type tokenReport struct {
 	Tenant   string   `json:"tenant"`
@@ -45,6 +25,7 @@ type tokenReport struct {
 	OK       bool     `json:"ok"`
 	Remedy   string   `json:"remedy"`
 	App      string   `json:"app"`
+	Name     string   `json:"name,omitempty"`
 	Problems []string `json:"problems,omitempty"`
 }
 
@@ -54,51 +35,96 @@ func (a *app) tokenCommand() *cobra.Command {
 		Use:   "token",
 		Short: "Gets a token, shows its claims, says whether it can read incidents",
 		Long: "Gets an access token and shows its tenant (tid), audience, app, roles and expiry, never the token itself.\n" +
-			"Exits with 0 if it can read incidents, as far as the claims tell, with 1 if it cannot.",
+			"Of several tenants it gets one each. Exits with 0 if they can read incidents, as far as the claims tell,\n" +
+			"with 1 if one cannot.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.config(need{API: true, Domain: true})
 			if err != nil {
 				return err
 			}
-			tokens, err := a.newTokens(cfg)
-			if err != nil {
-				return &exitError{code: exitUsage, err: err}
-			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), tokenTimeout)
 			defer cancel()
-			claims, err := tokens.Get(ctx)
-			if err != nil {
-				return a.tokenFailed(cfg, err, asJSON)
-			}
-			report := judgeToken(cfg, claims)
-			if err := a.printToken(report, asJSON); err != nil {
-				return err
-			}
-			if !report.OK {
-				return &exitError{code: exitFailed}
-			}
-			return nil
+			return a.token(ctx, cfg, asJSON)
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a tenant")
 	return command
 }
 
+// token reports on the token of each tenant.
+func (a *app) token(ctx context.Context, cfg *config, asJSON bool) error {
+	all, bad, err := cfg.tenants()
+	if err != nil {
+		return err
+	}
+	for _, b := range bad {
+		fmt.Fprintf(a.stderr, "incident-exporter: %s\n", b.Error())
+	}
+	p := &passes{cfg: cfg}
+	own := cfg.own(all)
+	failed := len(bad) > 0
+	for _, t := range own {
+		report, err := p.tokenReport(ctx, t)
+		if err != nil && !asJSON && len(own) == 1 {
+			return err
+		}
+		if failed = failed || !report.OK; asJSON || err == nil || len(own) > 1 {
+			if err := a.printToken(report, asJSON); err != nil {
+				return err
+			}
+		}
+		if err != nil && len(own) == 1 {
+			return err
+		}
+	}
+	if failed {
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+// tokenReport gets a token and judges it. The error says why there is none; the report says it too.
+func (p *passes) tokenReport(ctx context.Context, t tenant) (tokenReport, error) {
+	a, err := p.cfg.api(t.source)
+	if err != nil {
+		return tokenReport{}, &exitError{code: exitUsage, err: err}
+	}
+	credential, err := p.credential(a.audience)
+	if err != nil {
+		return tokenReport{}, &exitError{code: exitUsage, err: err}
+	}
+	claims, err := auth.NewTokens(credential, t.id).Get(ctx)
+	if err == nil {
+		return judgeToken(p.cfg, t, a, claims), nil
+	}
+	report := tokenReport{
+		Tenant: t.id, Name: t.name, Audience: a.audience, Roles: []string{},
+		App: string(p.cfg.Azure.ClientID), Problems: []string{err.Error()},
+	}
+	var refusal *auth.Error
+	if errors.As(err, &refusal) {
+		report.Remedy = tokenRemedy(refusal)
+	}
+	return report, err
+}
+
 // judgeToken makes the report of a token.
-func judgeToken(cfg *config, claims auth.Claims) tokenReport {
+func judgeToken(cfg *config, t tenant, a api, claims auth.Claims) tokenReport {
 	report := tokenReport{
 		Tenant:   claims.Tenant,
+		Name:     t.name,
 		Audience: claims.Audience,
 		Roles:    append([]string{}, claims.Roles...),
 		Expires:  claims.Expires.Format(time.RFC3339),
 		App:      claims.AppID,
 	}
 	findings := auth.Judge(claims, auth.Want{
-		Source:        string(cfg.Exporter.Source),
-		Audience:      string(cfg.Exporter.Audience),
-		Tenant:        string(cfg.Azure.TenantID),
+		Source:        t.source,
+		Audience:      a.audience,
+		Tenant:        t.id,
 		AuthorityHost: string(cfg.Azure.AuthorityHost),
+		Credential:    cfg.kind,
 	})
 	var remedies []string
 	for _, finding := range findings {
@@ -108,29 +134,6 @@ func judgeToken(cfg *config, claims auth.Claims) tokenReport {
 	report.OK = len(findings) == 0
 	report.Remedy = strings.Join(remedies, "; ")
 	return report
-}
-
-// tokenFailed reports that there is no token. With --json standard output has its object all the
-// same.
-func (a *app) tokenFailed(cfg *config, err error, asJSON bool) error {
-	if !asJSON {
-		return err
-	}
-	report := tokenReport{
-		Tenant:   string(cfg.Azure.TenantID),
-		Audience: string(cfg.Exporter.Audience),
-		Roles:    []string{},
-		App:      string(cfg.Azure.ClientID),
-		Problems: []string{err.Error()},
-	}
-	var refusal *auth.Error
-	if errors.As(err, &refusal) {
-		report.Remedy = tokenRemedy(refusal)
-	}
-	if printErr := a.printToken(report, true); printErr != nil {
-		return printErr
-	}
-	return err
 }
 
 func (a *app) printToken(report tokenReport, asJSON bool) error {
@@ -145,6 +148,9 @@ func (a *app) printToken(report tokenReport, asJSON bool) error {
 	verdict := "yes"
 	if !report.OK {
 		verdict = "no"
+	}
+	if report.Name != "" {
+		fmt.Fprintf(table, "name\t%s\n", report.Name)
 	}
 	fmt.Fprintf(table, "tenant (tid)\t%s\naudience\t%s\napp\t%s\nroles\t%s\nexpires\t%s\ncan read incidents\t%s\n",
 		report.Tenant, report.Audience, report.App, roles, report.Expires, verdict)

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"incident-exporter/auth"
@@ -16,7 +13,6 @@ import (
 //
 //	default    the value when the variable is unset or empty
 //	oneof      the only values there are
-//	supported  the ones among them that this version can do
 //	later      "true": the variable is known, but this version cannot do what it asks for
 //	positive   "true": zero is refused
 //
@@ -26,13 +22,14 @@ type config struct {
 	Exporter exporterConfig
 	S3       s3Config
 
+	kind  auth.Kind // of the credential; "" if none is set
+	shard shard     // this process's part of the tenants
+
 	rows     []configRow
 	problems []problem
 }
 
-// azureConfig holds the variables that Azure's own tools share. Those for certificates and
-// federated tokens are often set for other programs (the AKS webhook injects them), so their
-// presence is no problem.
+// azureConfig holds the variables that Azure's own tools share.
 type azureConfig struct {
 	TenantID                      tenantID    `split_words:"true"`
 	ClientID                      guid        `split_words:"true"`
@@ -42,22 +39,22 @@ type azureConfig struct {
 	ClientCertificatePassword     auth.Secret `split_words:"true"`
 	ClientCertificatePasswordFile text        `split_words:"true"`
 	FederatedTokenFile            text        `split_words:"true"`
-	AuthorityHost                 httpsURL    `split_words:"true" default:"https://login.microsoftonline.com"`
+	AuthorityHost                 httpsURL    `split_words:"true"` // default: by the cloud
 }
 
 // exporterConfig holds the variables of this program.
 type exporterConfig struct {
-	Source         text        `split_words:"true" default:"defender" oneof:"defender,graph" supported:"defender"`
-	Cloud          text        `split_words:"true" default:"commercial" oneof:"commercial,gcc,gcc-high,dod" supported:"commercial"`
-	ApiURL         httpsURL    `split_words:"true" default:"https://api.security.microsoft.com"`
-	Audience       audience    `split_words:"true" default:"https://api.security.microsoft.com"`
-	Auth           text        `split_words:"true" default:"auto" oneof:"auto,secret,certificate,workload-identity,managed-identity" supported:"auto,secret"`
+	Source         text        `split_words:"true" default:"defender" oneof:"defender,graph"`
+	Cloud          text        `split_words:"true" default:"commercial" oneof:"commercial,gcc,gcc-high,dod"`
+	ApiURL         httpsURL    `split_words:"true"` // default: by cloud and source
+	Audience       audience    `split_words:"true"` // default: by cloud and source
+	Auth           text        `split_words:"true" default:"auto" oneof:"auto,secret,certificate,workload-identity,managed-identity"`
 	TokenEndpoint  text        `split_words:"true" default:"v2" oneof:"v2,v1"`
 	SecretExpires  date        `split_words:"true"`
-	Tenants        text        `split_words:"true" later:"true"`
-	TenantsFile    text        `split_words:"true" later:"true"`
-	Shard          text        `split_words:"true" later:"true"`
-	Shards         text        `split_words:"true" later:"true"`
+	Tenants        tenantList  `split_words:"true"`
+	TenantsFile    text        `split_words:"true"`
+	Shard          shard       `split_words:"true"`
+	Shards         count       `split_words:"true" default:"0"`
 	Sink           sinkURL     `split_words:"true" default:"file:./archive"`
 	Schedule       schedule    `split_words:"true" default:"*/5 * * * *"`
 	Timezone       timezone    `split_words:"true" default:"UTC"`
@@ -73,7 +70,7 @@ type exporterConfig struct {
 	MaxAnswerBytes byteSize    `split_words:"true" default:"32MiB" positive:"true"`
 	Compression    text        `split_words:"true" default:"gzip" oneof:"gzip,zstd,none"`
 	Concurrency    count       `split_words:"true" default:"10" positive:"true"`
-	Quota          quota       `split_words:"true" default:"50/1m,1500/1h"`
+	Quota          quota       `split_words:"true"` // default: by source
 	RunTimeout     duration    `split_words:"true" default:"1h" positive:"true"`
 	Grace          duration    `split_words:"true" default:"20s"`
 	MaxLag         duration    `split_words:"true" default:"1h" positive:"true"`
@@ -160,66 +157,21 @@ func (c *config) faulty(name string) bool {
 
 // require notes as problems what need asks for and is not there.
 func (c *config) require(need need) {
-	if id := c.Azure.TenantID; id.domain() && !need.Domain {
+	listed := len(c.Exporter.Tenants) > 0 || c.Exporter.TenantsFile != ""
+	if id := c.Azure.TenantID; id.domain() && !need.Domain && !listed {
 		c.problem("AZURE_TENANT_ID", "is a domain name, which can change: set it to the tenant's GUID (`incident-exporter token` shows it as tid)")
 	}
 	if !need.API {
 		return
 	}
-	if c.Azure.TenantID == "" && !c.faulty("AZURE_TENANT_ID") {
-		c.problem("AZURE_TENANT_ID", "is not set: set it to the GUID of the tenant whose incidents are wanted")
+	if c.Azure.TenantID == "" && !listed && !c.faulty("AZURE_TENANT_ID") && !c.faulty("EXPORTER_TENANTS") {
+		c.problem("AZURE_TENANT_ID", "is not set: set it to the GUID of the tenant whose incidents are wanted, or several in EXPORTER_TENANTS")
 	}
-	if c.Azure.ClientID == "" && !c.faulty("AZURE_CLIENT_ID") {
+	if c.Azure.ClientID == "" && c.kind != auth.ManagedIdentity && !c.faulty("AZURE_CLIENT_ID") {
 		c.problem("AZURE_CLIENT_ID", "is not set: set it to the application (client) id of the app registration")
 	}
-	if c.Azure.ClientSecret.IsZero() && c.Azure.ClientSecretFile == "" && !c.faulty("AZURE_CLIENT_SECRET") && !c.faulty("EXPORTER_AUTH") {
-		c.problem("AZURE_CLIENT_SECRET", "is not set: set it, or AZURE_CLIENT_SECRET_FILE; this version supports no other credential than a client secret")
+	if c.kind == "" && !c.faulty("AZURE_CLIENT_SECRET") && !c.faulty("AZURE_CLIENT_SECRET_FILE") && !c.faulty("EXPORTER_AUTH") {
+		c.problem("AZURE_CLIENT_SECRET", "is not set, and no other credential is: set it, AZURE_CLIENT_SECRET_FILE, AZURE_CLIENT_CERTIFICATE_PATH or "+
+			"AZURE_FEDERATED_TOKEN_FILE, or EXPORTER_AUTH=managed-identity")
 	}
-}
-
-// clientSecret returns the client secret. One that is given as a file is read each time, so that
-// rotation needs no restart.
-func (c *config) clientSecret() (auth.Secret, error) {
-	if c.Azure.ClientSecretFile == "" {
-		return c.Azure.ClientSecret, nil
-	}
-	secret, err := readSecretFile(string(c.Azure.ClientSecretFile))
-	if err != nil {
-		return auth.Secret{}, fmt.Errorf("read the file that AZURE_CLIENT_SECRET_FILE names: %w", err)
-	}
-	return secret, nil
-}
-
-// maxSecretFile is far above any secret; a larger file is another file.
-const maxSecretFile = 64 << 10
-
-// readSecretFile reads a secret; one trailing newline is not part of it. The error holds neither
-// the path, which may be a secret that was pasted into the wrong variable, nor the content.
-func readSecretFile(path string) (auth.Secret, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return auth.Secret{}, bareError(err)
-	}
-	defer func() { _ = file.Close() }() // read only
-	data, err := io.ReadAll(io.LimitReader(file, maxSecretFile+1))
-	if err != nil {
-		return auth.Secret{}, bareError(err)
-	}
-	content := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
-	switch {
-	case len(data) > maxSecretFile:
-		return auth.Secret{}, errors.New("file too large for a secret")
-	case content == "":
-		return auth.Secret{}, errors.New("file is empty")
-	}
-	return auth.NewSecret(content), nil
-}
-
-// bareError strips the path off a file error.
-func bareError(err error) error {
-	var pathError *os.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err
-	}
-	return err
 }

@@ -24,6 +24,9 @@ func (c *config) contradictions() {
 		}
 		return true
 	}
+	c.credentialConflicts()
+	c.cloudConflicts()
+	c.tenantConflicts()
 	if ok("EXPORTER_BATCH_RECORDS") && e.BatchRecords > maxBatchRecords {
 		c.problem("EXPORTER_BATCH_RECORDS", "must be at most %d", maxBatchRecords)
 	}

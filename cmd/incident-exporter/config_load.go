@@ -50,6 +50,9 @@ func loadConfig(environ []string) *config {
 		}
 	}
 	c.resolveFiles()
+	c.addresses()
+	c.chooseCredential()
+	c.chooseShard()
 	c.unknownNames(environ, known)
 	c.contradictions()
 	return c
@@ -97,10 +100,6 @@ func (c *config) checkField(row configRow, tag reflect.StructTag, err error) {
 	}
 	if oneof := tag.Get("oneof"); oneof != "" && !slices.Contains(strings.Split(oneof, ","), string(chosen)) {
 		c.problem(row.name, "must be one of %s", strings.ReplaceAll(oneof, ",", ", "))
-		return
-	}
-	if supported := tag.Get("supported"); supported != "" && !slices.Contains(strings.Split(supported, ","), string(chosen)) {
-		c.problem(row.name, "asks for what this version does not support: set it to %s", strings.ReplaceAll(supported, ",", " or "))
 	}
 }
 
@@ -111,26 +110,6 @@ func variableName(prefix string, spec any) string {
 		panic("variable name: " + err.Error()) // the spec is our own struct: a mistake in this program
 	}
 	return name.String()
-}
-
-// resolveFiles looks after the variables that name a file with a secret.
-func (c *config) resolveFiles() {
-	if c.Azure.ClientSecretFile == "" {
-		return
-	}
-	if !c.Azure.ClientSecret.IsZero() {
-		c.problem("AZURE_CLIENT_SECRET_FILE", "and AZURE_CLIENT_SECRET are both set: unset one of them")
-		return
-	}
-	if _, err := readSecretFile(string(c.Azure.ClientSecretFile)); err != nil {
-		c.problem("AZURE_CLIENT_SECRET_FILE", "must name a readable file that holds the secret: %v", err)
-		return
-	}
-	for i := range c.rows {
-		if c.rows[i].name == "AZURE_CLIENT_SECRET" {
-			c.rows[i].origin = "file " + string(c.Azure.ClientSecretFile)
-		}
-	}
 }
 
 // show returns the value of a row as `config` prints it: secrets redacted, "" if there is none. A

@@ -20,7 +20,12 @@ import (
 )
 
 // explain says in one sentence why a pass failed, and in another what to do about it.
-func (p *passes) explain(ctx context.Context, err error) (text, remedy string) {
+func (s *streamPasses) explain(ctx context.Context, err error) (text, remedy string) {
+	return s.p.explain(ctx, s, err)
+}
+
+// explain does so for a stream, or for what is of no stream: the archive as a whole.
+func (p *passes) explain(ctx context.Context, s *streamPasses, err error) (text, remedy string) {
 	var (
 		refusal    *ledger.Refusal
 		token      *auth.Error
@@ -43,8 +48,8 @@ func (p *passes) explain(ctx context.Context, err error) (text, remedy string) {
 		return explainUnfinished(ctx)
 	case errors.As(err, &token):
 		return token.Error(), tokenRemedy(token)
-	case errors.As(err, &api):
-		return p.explainAPI(ctx, api)
+	case errors.As(err, &api) && s != nil && s.wiring != nil:
+		return s.explainAPI(ctx, api)
 	case errors.As(err, &ignored):
 		return text, "check EXPORTER_API_URL, and whether a proxy on the way drops query options; nothing can be shown complete without filters"
 	case !errors.As(err, &network):
@@ -52,7 +57,11 @@ func (p *passes) explain(ctx context.Context, err error) (text, remedy string) {
 			return text, remedy
 		}
 	}
-	if summary, remedy, ok := auth.ExplainTransport(&url.Error{Op: "Get", URL: string(p.cfg.Exporter.ApiURL), Err: err}); ok {
+	at := string(p.cfg.Exporter.ApiURL)
+	if s != nil && s.wiring != nil {
+		at = s.api.origin.String()
+	}
+	if summary, remedy, ok := auth.ExplainTransport(&url.Error{Op: "Get", URL: at, Err: err}); ok {
 		return "read incidents: " + summary, hostSetBy("EXPORTER_API_URL", remedy)
 	}
 	return text, ""
@@ -84,19 +93,23 @@ func explainUnfinished(ctx context.Context) (text, remedy string) {
 
 // explainAPI says what an answer of the API means. Where it refuses the token, the token's own
 // claims tell why.
-func (p *passes) explainAPI(ctx context.Context, api *defender.APIError) (text, remedy string) {
+func (s *streamPasses) explainAPI(ctx context.Context, api *defender.APIError) (text, remedy string) {
 	text = "read incidents: " + api.Error()
 	switch {
 	case api.Status == http.StatusUnauthorized || api.Status == http.StatusForbidden || api.Status == http.StatusNotFound:
-		if claims, err := p.tokens.Get(ctx); err == nil {
-			if report := judgeToken(p.cfg, claims); !report.OK {
+		if claims, err := s.tokens.Get(ctx); err == nil {
+			if report := judgeToken(s.p.cfg, s.tenant, s.api, claims); !report.OK {
 				return text + ": " + strings.Join(report.Problems, "; "), report.Remedy
 			}
 		}
 		if api.Status == http.StatusNotFound {
 			return text, "check EXPORTER_API_URL (unset it for the default), and that the tenant is licensed for Microsoft Defender XDR"
 		}
-		return text, "give the app the application permission Incident.Read.All of Microsoft Threat Protection and grant admin consent, " +
+		permission := "Incident.Read.All of Microsoft Threat Protection"
+		if s.tenant.source == "graph" {
+			permission = "SecurityIncident.Read.All of Microsoft Graph"
+		}
+		return text, "give the app the application permission " + permission + " and grant admin consent, " +
 			"unset EXPORTER_AUDIENCE, and check that the tenant is licensed for Microsoft Defender XDR; `incident-exporter token` shows what the token says"
 	case api.Status == http.StatusOK && strings.HasPrefix(api.Excerpt, "<"):
 		return text, "check EXPORTER_API_URL, and whether a proxy or a sign-in page answers in the API's place (HTTPS_PROXY, NO_PROXY)"

@@ -2,19 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"incident-exporter/exporter"
-	"incident-exporter/exporter/defender"
+	"incident-exporter/auth"
 	"incident-exporter/exporter/ledger"
 )
 
-// passes makes passes over the configured stream and tells what came of each. It is for one
-// goroutine at a time.
+// passes makes passes over the configured tenants and tells what came of each. Make may be called
+// again while it is under way: a tenant whose pass is not over is left to it.
 type passes struct {
 	app  *app
 	cfg  *config
@@ -24,12 +26,16 @@ type passes struct {
 	within *slog.Logger // of what happens within a pass
 	line   *progressLine
 
-	exporter *exporter.Exporter
-	*wiring
+	transport http.RoundTripper // to the API, of all tenants together
+	printing  sync.Mutex        // one result at a time
+	skipped   atomic.Int64      // passes that were not made because the tenant's last one was not over
 
-	seen       bool // the stream's chain has been seen in the archive
-	startTold  bool
-	secretTold time.Time
+	mu          sync.Mutex
+	sink        archive
+	credentials map[string]auth.Credential // by audience
+	streams     map[ledger.Stream]*streamPasses
+	listed      []tenant // the last list that could be read
+	expiryTold  time.Time
 }
 
 // newPasses loads the configuration and prepares passes. Nothing of the API or the archive is read
@@ -43,199 +49,191 @@ func (a *app) newPasses(asJSON bool) (*passes, error) {
 		return nil, &configError{[]problem{{"EXPORTER_START", fmt.Sprintf(
 			"is %s, which is still to come: set it to a time in the past, or correct this machine's clock", at.Format(time.RFC3339))}}}
 	}
-	p := &passes{app: a, cfg: cfg, json: asJSON}
+	p := &passes{
+		app: a, cfg: cfg, json: asJSON, streams: map[ledger.Stream]*streamPasses{},
+		transport: newHTTPClient(int(cfg.Exporter.Concurrency)).Transport,
+	}
 	p.log, p.within, p.line = a.newProgress(cfg)
 	return p, nil
 }
 
 // Close gives back what the passes hold.
 func (p *passes) Close() {
-	if p.wiring != nil {
-		_ = p.wiring.Close() // nothing is written that Put has not made to last
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sink != nil {
+		_ = p.sink.Close() // nothing is written that Put has not made to last
 	}
 }
 
-// open wires the exporter unless that is done already. An archive that could not be opened is
-// tried again by the next pass.
-func (p *passes) open(ctx context.Context) error {
-	if p.exporter != nil {
-		return nil
+// open opens the archive unless that is done already, which creates its directory where there is
+// none. One that could not be opened is tried again by the next pass.
+func (p *passes) open(ctx context.Context) (archive, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sink != nil {
+		return p.sink, nil
 	}
-	e, w, err := p.app.newExporter(ctx, p.cfg, p.within, p.line.observe)
+	sink, err := p.cfg.openSink(ctx, p.within)
+	if err != nil {
+		return nil, err
+	}
+	p.sink = sink
+	return sink, nil
+}
+
+// tenants are those of this process's part. If their file cannot be read any more, those that it
+// had last are gone on with.
+func (p *passes) tenants() (own []tenant, bad []badLine, err error) {
+	all, bad, err := p.cfg.tenants()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		if p.listed == nil {
+			return nil, bad, err
+		}
+		p.log.Error("the tenants of the last run are gone on with", "error", err)
+		all = p.listed
+	}
+	for _, b := range bad {
+		p.log.Error("a tenant cannot be exported", "error", b.Error(), "remedy", "correct the line; the others are exported")
+	}
+	p.listed = all
+	return p.cfg.own(all), bad, nil
+}
+
+// stream is what is kept of a tenant between passes.
+func (p *passes) stream(t tenant) *streamPasses {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.streams[t.stream()]
+	if s == nil {
+		s = &streamPasses{p: p}
+		p.streams[t.stream()] = s
+	}
+	s.tenant = t // its name may have changed
+	return s
+}
+
+// drop forgets the tenants that are not listed any more. What they have in the archive stays.
+func (p *passes) drop(listed []tenant) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for stream := range p.streams {
+		if !slices.ContainsFunc(listed, func(t tenant) bool { return t.stream() == stream }) {
+			p.log.Info("tenant is not listed any more: its archive stays as it is", "source", stream.Source, "tenant", stream.Tenant)
+			delete(p.streams, stream)
+		}
+	}
+}
+
+// make makes one pass over every tenant, all at once. The error of the only tenant is returned as it
+// is; of several, each has been logged with its remedy, and the error counts them.
+func (p *passes) make(ctx context.Context) error {
+	p.expiry(time.Now())
+	own, bad, err := p.tenants()
 	if err != nil {
 		return err
 	}
-	p.exporter, p.wiring = e, w
-	return nil
-}
-
-// make makes one pass. What it says is committed is, whatever the error.
-func (p *passes) make(ctx context.Context) (exporter.Progress, error) {
-	begun := time.Now()
-	p.secretExpires(begun)
-	progress, err := p.attempt(ctx)
-	p.line.end() // nothing else may write to the terminal before
-	p.clock()
-	if progress.Head != "" {
-		p.print(progress)
-	}
-	if progress.Unfetched > 0 {
-		p.log.Warn("something could not be fetched and is tried again by each run; `incident-exporter verify` lists it", "unfetched", progress.Unfetched)
-	}
-	attrs := []any{
-		"source", p.cfg.stream().Source, "tenant", p.cfg.stream().Tenant, "head", progress.Head, "covered_until", progress.Covered,
-		"versions", progress.Versions, "commits", progress.Commits, "calls", progress.Calls, "quota_left", progress.Left,
-		"unfetched", progress.Unfetched, "took", time.Since(begun).Round(time.Millisecond).String(),
-	}
-	if early(err) && progress.Commits > 0 {
-		text, remedy := p.explain(ctx, err)
-		p.log.Warn("run ended early, the next one goes on", append(attrs, "reason", text, "remedy", remedy)...)
-		return progress, nil
-	}
-	if err == nil {
-		p.log.Info("run done", attrs...)
-	}
-	return progress, err
-}
-
-// early says that a pass was ended in good order before its end.
-func early(err error) bool {
-	return errors.As(err, new(*exporter.Unfinished)) || errors.As(err, new(*defender.LimitedError))
-}
-
-func (p *passes) attempt(ctx context.Context) (exporter.Progress, error) {
-	if err := p.open(ctx); err != nil {
-		return exporter.Progress{}, err
-	}
-	if err := p.look(ctx); err != nil {
-		return exporter.Progress{}, err
-	}
-	p.line.begin()
-	return p.exporter.Run(ctx)
-}
-
-// look looks at what the archive holds before it is written to, until the stream's chain has been
-// seen there. A new chain beside another tenant's, or beside what is no archive, is most likely a
-// wrong tenant or a wrong place, and a chain can never be removed.
-func (p *passes) look(ctx context.Context) error {
-	if p.seen {
+	p.drop(own)
+	if len(own) == 0 && len(bad) == 0 {
+		p.log.Info("no tenant is in this process's part", "shard", p.cfg.shard.String(), "tenants", len(p.listed))
 		return nil
 	}
-	others, none := "", true
-	for s, err := range ledger.Streams(ctx, p.sink) {
-		switch {
-		case err != nil:
-			return err
-		case s == p.stream:
-			p.startIgnored()
-			p.seen = true
-			return nil
-		case s.Tenant != p.stream.Tenant:
-			others = s.Tenant
-		}
-		none = false
+	sink, err := p.open(ctx)
+	if err != nil {
+		return err
 	}
-	if none {
-		stranger, err := ledger.Stranger(ctx, p.sink)
-		if err != nil {
-			return err
-		}
-		if stranger != "" {
-			return &ledger.Refusal{
-				Text:   fmt.Sprintf("%s holds no archive but something else, such as %q", p.cfg.Exporter.Sink, stranger),
-				Remedy: "set EXPORTER_SINK to an empty directory or prefix, or move away what is there: an archive shares its place with nothing",
+	only := len(own) == 1 && len(bad) == 0
+	errs := make([]error, len(own))
+	var running sync.WaitGroup
+	var done atomic.Int64
+	for i, t := range own {
+		s := p.stream(t)
+		running.Go(func() {
+			if !s.busy.CompareAndSwap(false, true) {
+				p.skipped.Add(1)
+				p.log.Warn("skipped: the tenant's last pass is still under way", s.attrs()...)
+				return
 			}
-		}
+			defer s.busy.Store(false)
+			errs[i] = s.make(ctx, sink, only)
+			if !only {
+				p.line.tenants(int(done.Add(1)), len(own))
+			}
+		})
 	}
-	if others == "" {
+	running.Wait()
+	p.line.end()
+	if only {
+		return errs[0]
+	}
+	failed := len(bad)
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		failed++
+		s := p.stream(own[i])
+		text, remedy := s.explain(ctx, err)
+		p.log.Error("tenant failed", append(s.attrs(), "error", text, "remedy", remedy)...)
+	}
+	all := len(own) + len(bad)
+	switch {
+	case failed == 0:
 		return nil
+	case failed == all:
+		return &exitError{exitFailed, fmt.Errorf("all %d tenants failed", all), "each is named above, with what to do"}
 	}
-	return &ledger.Refusal{
-		Text:   fmt.Sprintf("%s holds the archive of tenant %s, and none of tenant %s", p.cfg.Exporter.Sink, others, p.stream.Tenant),
-		Remedy: "set EXPORTER_SINK to another directory or prefix, or AZURE_TENANT_ID to the tenant whose archive this is",
-	}
+	return &exitError{exitPartial, fmt.Errorf("%d of %d tenants failed", failed, all), "each is named above, with what to do; the others are exported"}
 }
 
-// startIgnored warns once that a chain that exists begins where it begins.
-func (p *passes) startIgnored() {
-	if !p.startTold && p.cfg.set("EXPORTER_START") {
-		p.log.Warn("EXPORTER_START is ignored: the archive exists already and keeps its beginning")
-	}
-	p.startTold = true
-}
+// expiryWarning is how long before a credential's end it is warned of, once a day.
+const expiryWarning = 30 * 24 * time.Hour
 
-// set says whether the variable was set.
-func (c *config) set(name string) bool {
-	for _, row := range c.rows {
-		if row.name == name {
-			return row.origin != originDefault
+// expiry warns of a client secret whose date is given, and of a certificate.
+func (p *passes) expiry(now time.Time) {
+	p.mu.Lock()
+	told := now.Before(p.expiryTold.Add(24 * time.Hour))
+	p.mu.Unlock()
+	if told {
+		return
+	}
+	what, remedy := "the client secret", "make a new client secret in the app registration, set it, and set EXPORTER_SECRET_EXPIRES to its date"
+	expires := p.cfg.Exporter.SecretExpires.Time
+	switch p.cfg.kind {
+	case auth.ClientSecret:
+	case auth.Certificate:
+		what, remedy = "the certificate", "upload a new certificate to the app registration and put it where AZURE_CLIENT_CERTIFICATE_PATH says"
+		at, err := auth.CertificateExpires(string(p.cfg.Azure.ClientCertificatePath), p.cfg.certificatePassword)
+		if err != nil {
+			return // getting a token says what is wrong with it
 		}
+		expires = at
+	default:
+		return
 	}
-	return false
+	if expires.IsZero() || now.Add(expiryWarning).Before(expires) {
+		return
+	}
+	p.mu.Lock()
+	p.expiryTold = now
+	p.mu.Unlock()
+	date := expires.Format(time.DateOnly)
+	if now.Before(expires) {
+		p.log.Warn(what+" expires soon", "expires", date, "days", int(expires.Sub(now).Hours()/24), "remedy", remedy)
+		return
+	}
+	p.log.Error(what+" has expired: runs fail or are about to", "expires", date, "remedy", remedy)
 }
 
-// secretWarning is how long before the date EXPORTER_SECRET_EXPIRES names it is warned of, once
-// a day.
-const secretWarning = 30 * 24 * time.Hour
-
-func (p *passes) secretExpires(now time.Time) {
-	expires := p.cfg.Exporter.SecretExpires
-	if expires.IsZero() || now.Add(secretWarning).Before(expires.Time) || now.Before(p.secretTold.Add(24*time.Hour)) {
-		return
+// settled gives an error of the only tenant, or of the program as a whole, its text and remedy.
+func (p *passes) settled(ctx context.Context, err error) error {
+	var exit *exitError
+	var config *configError
+	if err == nil || errors.As(err, &exit) || errors.As(err, &config) {
+		return err
 	}
-	p.secretTold = now
-	const remedy = "make a new client secret in the app registration, set it, and set EXPORTER_SECRET_EXPIRES to its date"
-	if now.Before(expires.Time) {
-		p.log.Warn("the client secret expires soon", "expires", expires.String(), "days", int(expires.Sub(now).Hours()/24), "remedy", remedy)
-		return
-	}
-	p.log.Error("the client secret has expired by EXPORTER_SECRET_EXPIRES: runs fail or are about to", "expires", expires.String(), "remedy", remedy)
-}
-
-// clockMargin is the difference between our clock and the API's that is worth a word. A Date has
-// whole seconds, and an answer its time on the way.
-const clockMargin = time.Minute
-
-func (p *passes) clock() {
-	if p.wiring == nil {
-		return
-	}
-	theirs, known := p.source.Now()
-	if !known {
-		return
-	}
-	if off := time.Since(theirs).Round(time.Second); off.Abs() > clockMargin {
-		direction := "ahead of"
-		if off < 0 {
-			direction = "behind"
-		}
-		p.log.Warn(fmt.Sprintf("this machine's clock is off: it is %s %s the API's, which is the one that counts", off.Abs(), direction),
-			"remedy", "set this machine's clock (NTP)")
-	}
-}
-
-// passResult is what a pass prints.
-type passResult struct {
-	Source    string `json:"source"`
-	Tenant    string `json:"tenant"`
-	Head      string `json:"head"`
-	Covered   string `json:"covered_until"`
-	Versions  int    `json:"versions"`
-	Commits   int    `json:"commits"`
-	Calls     int    `json:"calls"`
-	Unfetched int    `json:"unfetched"`
-}
-
-// print prints the chain's head, which someone may keep to hold the archive to it later.
-func (p *passes) print(r exporter.Progress) {
-	if !p.json {
-		fmt.Fprintln(p.app.stdout, r.Head)
-		return
-	}
-	line, err := json.Marshal(passResult{
-		p.stream.Source, p.stream.Tenant, r.Head, r.Covered.UTC().Format(time.RFC3339Nano), r.Versions, r.Commits, r.Calls, r.Unfetched,
-	})
-	if err == nil {
-		fmt.Fprintf(p.app.stdout, "%s\n", line)
-	}
+	text, remedy := p.explainOnly(ctx, err)
+	return &exitError{exitFailed, errors.New(text), remedy}
 }

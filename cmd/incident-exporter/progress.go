@@ -98,6 +98,13 @@ func (l *progressLine) verified(s ledger.Stream, seq, last uint64) {
 	l.show(text[:min(len(text), progressWidth)])
 }
 
+// tenants shows how many of them are done.
+func (l *progressLine) tenants(done, all int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.show(fmt.Sprintf("%d of %d tenants done", done, all))
+}
+
 // end takes the line away.
 func (l *progressLine) end() {
 	l.mu.Lock()

@@ -59,7 +59,7 @@ func idleRequests(t *testing.T, manifests int) (cold, idle int64) {
 	}
 	pass := func(p *passes) int64 {
 		before := requests.Load()
-		if _, err := p.make(t.Context()); err != nil {
+		if err := p.make(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		return requests.Load() - before

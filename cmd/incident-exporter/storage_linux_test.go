@@ -192,7 +192,7 @@ func TestNoHardLinks(t *testing.T) {
 	p := &passes{cfg: load(t, "EXPORTER_SINK=file:/srv/archive")}
 	for _, errno := range []syscall.Errno{syscall.EPERM, syscall.ENOTSUP, syscall.ENOSYS, syscall.EXDEV} {
 		err := fmt.Errorf("open archive: %w", &os.LinkError{Op: "linkat", Old: "a", New: "b", Err: errno})
-		if text, remedy := p.explain(t.Context(), err); !strings.HasPrefix(text, "open archive: linkat") || !strings.Contains(remedy, "one filesystem that has hard links") {
+		if text, remedy := p.explain(t.Context(), nil, err); !strings.HasPrefix(text, "open archive: linkat") || !strings.Contains(remedy, "one filesystem that has hard links") {
 			t.Errorf("%v: %q, %q", errno, text, remedy)
 		}
 	}

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net/url"
-	"strings"
 
 	"incident-exporter/auth"
 	"incident-exporter/exporter"
@@ -15,44 +12,30 @@ import (
 
 // wiring is what the exporter of a stream is made of, for those who look behind it.
 type wiring struct {
-	stream ledger.Stream
-	sink   archive
+	api    api
 	source *defender.Source
 	tokens *auth.Tokens
 }
 
-// Close gives the sink back. What is committed stays.
-func (w *wiring) Close() error { return w.sink.Close() }
-
-// stream is the stream that the configuration names.
-func (c *config) stream() ledger.Stream {
-	return ledger.Stream{Source: string(c.Exporter.Source), Tenant: string(c.Azure.TenantID)}
-}
-
-// newExporter makes the exporter of the configured stream, and opens the archive for writing,
-// which creates its directory where there is none. observe, which may be nil, is told after each
-// commit. cfg must have been loaded with need{API: true}. The wiring is to be closed after the
-// last run.
-func (a *app) newExporter(ctx context.Context, cfg *config, log *slog.Logger, observe func(exporter.Progress)) (*exporter.Exporter, *wiring, error) {
-	tokens, err := a.newTokens(cfg)
+// wire makes the exporter of a tenant's stream into sink. begin is asked before a new chain is begun,
+// observe is told after each commit.
+func (p *passes) wire(t tenant, sink archive, log *slog.Logger, begin func(context.Context) error, observe func(exporter.Progress)) (*exporter.Exporter, *wiring, error) {
+	cfg := p.cfg
+	a, err := cfg.api(t.source)
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}
 	}
-	api, err := url.Parse(string(cfg.Exporter.ApiURL))
+	credential, err := p.credential(a.audience)
 	if err != nil {
-		return nil, nil, &exitError{code: exitUsage, err: fmt.Errorf("read EXPORTER_API_URL: %w", err)}
+		return nil, nil, &exitError{code: exitUsage, err: err}
 	}
-	sink, err := cfg.openSink(ctx, log)
-	if err != nil {
-		return nil, nil, err
-	}
-	w := &wiring{stream: cfg.stream(), sink: sink, tokens: tokens}
+	w := &wiring{api: a, tokens: auth.NewTokens(credential, t.id)}
 	w.source = defender.New(defender.Config{
-		Origin:      &url.URL{Scheme: api.Scheme, Host: api.Host},
-		Path:        strings.TrimRight(api.Path, "/") + "/api/incidents",
-		Transport:   newHTTPClient(int(cfg.Exporter.Concurrency)).Transport,
-		Tokens:      tokens,
-		Quota:       cfg.Exporter.Quota.limits(),
+		Origin:      a.origin,
+		Path:        a.path + "/api/incidents",
+		Transport:   p.transport,
+		Tokens:      w.tokens,
+		Quota:       a.quota.limits(),
 		Concurrency: int(cfg.Exporter.Concurrency),
 		Overlap:     cfg.Exporter.Overlap.Duration,
 		MaxAnswer:   int64(cfg.Exporter.MaxAnswerBytes),
@@ -60,7 +43,7 @@ func (a *app) newExporter(ctx context.Context, cfg *config, log *slog.Logger, ob
 	})
 	version, _ := buildVersion()
 	by := ledger.By{Version: version, Client: string(cfg.Azure.ClientID)}
-	chain := ledger.New(sink, w.stream, by, ledger.Compression(cfg.Exporter.Compression))
+	chain := ledger.New(sink, t.stream(), by, ledger.Compression(cfg.Exporter.Compression))
 	return exporter.New(exporter.Config{
 		Settle:       cfg.Exporter.Settle.Duration,
 		Overlap:      cfg.Exporter.Overlap.Duration,
@@ -72,8 +55,27 @@ func (a *app) newExporter(ctx context.Context, cfg *config, log *slog.Logger, ob
 		BatchBytes:   int64(cfg.Exporter.BatchBytes),
 		Log:          log,
 		Start:        cfg.Exporter.Start.resolve,
+		Begin:        begin,
 		Observe:      observe,
 	}, w.source, chain), w, nil
+}
+
+// credential is the one that gets tokens for an audience, of whichever tenant.
+func (p *passes) credential(audience string) (auth.Credential, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.credentials[audience]; c != nil {
+		return c, nil
+	}
+	c, err := p.cfg.credential(audience)
+	if err != nil {
+		return nil, err
+	}
+	if p.credentials == nil {
+		p.credentials = map[string]auth.Credential{}
+	}
+	p.credentials[audience] = c
+	return c, nil
 }
 
 // limits are the quota's clauses as the source takes them.

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"incident-exporter/exporter"
+	"incident-exporter/exporter/defender"
+	"incident-exporter/exporter/ledger"
+)
+
+// streamPasses are the passes over one tenant, one at a time.
+type streamPasses struct {
+	p      *passes
+	tenant tenant
+	busy   atomic.Bool
+
+	exporter *exporter.Exporter
+	*wiring
+	begun     bool // a chain was begun here
+	startTold bool
+}
+
+// attrs name the stream in a log record.
+func (s *streamPasses) attrs() []any {
+	attrs := []any{"source", s.tenant.source, "tenant", s.tenant.id}
+	if s.tenant.name != "" {
+		attrs = append(attrs, "name", s.tenant.name)
+	}
+	return attrs
+}
+
+// make makes one pass. What it has said is committed is, whatever the error. only says that there
+// is no other tenant.
+func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error {
+	p, begun := s.p, time.Now()
+	if s.exporter == nil {
+		observe := func(exporter.Progress) {}
+		if only {
+			observe = p.line.observe
+		}
+		e, w, err := p.wire(s.tenant, sink, p.within, func(ctx context.Context) error { return s.begin(ctx, sink) }, observe)
+		if err != nil {
+			return err
+		}
+		s.exporter, s.wiring = e, w
+	}
+	if only {
+		p.line.begin()
+	}
+	progress, err := s.exporter.Run(ctx)
+	if only {
+		p.line.end() // nothing else may write to the terminal before
+	}
+	s.clock()
+	if progress.Head != "" {
+		p.print(s.tenant.stream(), progress)
+		s.startIgnored()
+	}
+	if progress.Unfetched > 0 {
+		p.log.Warn("something could not be fetched and is tried again by each run; `incident-exporter verify` lists it", append(s.attrs(), "unfetched", progress.Unfetched)...)
+	}
+	attrs := append(s.attrs(), "head", progress.Head, "covered_until", progress.Covered,
+		"versions", progress.Versions, "commits", progress.Commits, "calls", progress.Calls, "quota_left", progress.Left,
+		"unfetched", progress.Unfetched, "took", time.Since(begun).Round(time.Millisecond).String())
+	if early(err) && progress.Commits > 0 {
+		text, remedy := s.explain(ctx, err)
+		p.log.Warn("run ended early, the next one goes on", append(attrs, "reason", text, "remedy", remedy)...)
+		return nil
+	}
+	if err == nil {
+		p.log.Info("run done", attrs...)
+	}
+	return err
+}
+
+// early says that a pass was ended in good order before its end.
+func early(err error) bool {
+	return errors.As(err, new(*exporter.Unfinished)) || errors.As(err, new(*defender.LimitedError))
+}
+
+// begin looks at what the archive holds before a chain is begun in it. One beside the chains of
+// tenants that nobody has configured, or beside what is no archive, is most likely a wrong tenant or
+// a wrong place, and a chain can never be removed.
+func (s *streamPasses) begin(ctx context.Context, sink archive) error {
+	p := s.p
+	strange, none := "", true
+	for found, err := range ledger.Streams(ctx, sink) {
+		if err != nil {
+			return err
+		}
+		none = false
+		if p.isListed(found.Tenant) {
+			if found.Tenant != s.tenant.id {
+				s.begun = true // its archive: another tenant of ours has joined it
+				return nil
+			}
+			continue
+		}
+		strange = found.Tenant
+	}
+	switch {
+	case strange != "":
+		return &ledger.Refusal{
+			Text:   fmt.Sprintf("%s holds the archive of tenant %s, and none of tenant %s", p.cfg.Exporter.Sink, strange, s.tenant.id),
+			Remedy: "set EXPORTER_SINK to another directory or prefix, or AZURE_TENANT_ID to the tenant whose archive this is; if both belong there, list both in EXPORTER_TENANTS",
+		}
+	case none:
+		stranger, err := ledger.Stranger(ctx, sink)
+		if err != nil {
+			return err
+		}
+		if stranger != "" {
+			return &ledger.Refusal{
+				Text:   fmt.Sprintf("%s holds no archive but something else, such as %q", p.cfg.Exporter.Sink, stranger),
+				Remedy: "set EXPORTER_SINK to an empty directory or prefix, or move away what is there: an archive shares its place with nothing",
+			}
+		}
+	}
+	s.begun = true
+	return nil
+}
+
+// isListed says whether a tenant is configured, in whichever part.
+func (p *passes) isListed(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.listed, func(t tenant) bool { return t.id == id })
+}
+
+// startIgnored warns once that a chain that exists begins where it begins.
+func (s *streamPasses) startIgnored() {
+	if !s.startTold && !s.begun && s.p.cfg.set("EXPORTER_START") {
+		s.p.log.Warn("EXPORTER_START is ignored: the archive exists already and keeps its beginning", s.attrs()...)
+	}
+	s.startTold = true
+}
+
+// clockMargin is the difference between our clock and the API's that is worth a word. A Date has
+// whole seconds, and an answer its time on the way.
+const clockMargin = time.Minute
+
+func (s *streamPasses) clock() {
+	theirs, known := s.source.Now()
+	if !known {
+		return
+	}
+	if off := time.Since(theirs).Round(time.Second); off.Abs() > clockMargin {
+		direction := "ahead of"
+		if off < 0 {
+			direction = "behind"
+		}
+		s.p.log.Warn(fmt.Sprintf("this machine's clock is off: it is %s %s the API's, which is the one that counts", off.Abs(), direction),
+			"remedy", "set this machine's clock (NTP)")
+	}
+}
+
+// passResult is what a pass prints.
+type passResult struct {
+	Source    string `json:"source"`
+	Tenant    string `json:"tenant"`
+	Head      string `json:"head"`
+	Covered   string `json:"covered_until"`
+	Versions  int    `json:"versions"`
+	Commits   int    `json:"commits"`
+	Calls     int    `json:"calls"`
+	Unfetched int    `json:"unfetched"`
+}
+
+// print prints the chain's head, which someone may keep to hold the archive to it later. Where there
+// are several tenants it says whose it is.
+func (p *passes) print(stream ledger.Stream, r exporter.Progress) {
+	p.printing.Lock()
+	defer p.printing.Unlock()
+	if !p.json {
+		whose := ""
+		if p.cfg.severalTenants() {
+			whose = " " + stream.String()
+		}
+		fmt.Fprintln(p.app.stdout, r.Head+whose)
+		return
+	}
+	line, err := json.Marshal(passResult{
+		stream.Source, stream.Tenant, r.Head, r.Covered.UTC().Format(time.RFC3339Nano), r.Versions, r.Commits, r.Calls, r.Unfetched,
+	})
+	if err == nil {
+		fmt.Fprintf(p.app.stdout, "%s\n", line)
+	}
+}
