@@ -83,8 +83,8 @@ func TestCloudsThatDoNotFit(t *testing.T) {
 	for settings, want := range map[string]string{
 		"EXPORTER_API_URL=https://api-gov.security.microsoft.us":                         "gcc-high",
 		"AZURE_AUTHORITY_HOST=https://login.microsoftonline.us":                          "gcc-high",
-		"EXPORTER_CLOUD=gcc-high AZURE_AUTHORITY_HOST=https://login.microsoftonline.com": "https://login.microsoftonline.us",
-		"EXPORTER_CLOUD=dod EXPORTER_API_URL=https://api.security.microsoft.com":         "https://api-gov.security.microsoft.us",
+		"EXPORTER_CLOUD=gcc-high AZURE_AUTHORITY_HOST=https://login.microsoftonline.com": "set EXPORTER_CLOUD to commercial or gcc",
+		"EXPORTER_CLOUD=dod EXPORTER_API_URL=https://api.security.microsoft.com":         "set EXPORTER_CLOUD to commercial",
 		"EXPORTER_SOURCE=graph EXPORTER_API_URL=https://microsoftgraph.chinacloudapi.cn": "china",
 	} {
 		t.Run(settings, func(t *testing.T) {
