@@ -12,6 +12,7 @@ import (
 // The media types that the services answer with.
 const (
 	odataType = "application/json; odata.metadata=minimal; odata.streaming=true; charset=utf-8"
+	graphType = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 	jsonType  = "application/json; charset=utf-8"
 	htmlType  = "text/html; charset=utf-8"
 )
@@ -28,6 +29,7 @@ type answer struct {
 	body        []byte      // the whole body, unless
 	list, one   *page       // these are to be rendered
 	next        string      // nextLink, escaped for JSON
+	graph       *rendering  // in Graph's words
 
 	date    time.Time // zero: none is sent
 	pretty  bool
@@ -36,6 +38,14 @@ type answer struct {
 	stall   time.Duration // pause there
 	reset   bool          // break the connection instead
 	delay   time.Duration // before anything is sent
+}
+
+// set sets a header.
+func (a *answer) set(name, value string) {
+	if a.header == nil {
+		a.header = http.Header{}
+	}
+	a.header.Set(name, value)
 }
 
 // minLine is less than the length of any incident.
@@ -60,17 +70,20 @@ func (a *answer) shortest() int {
 }
 
 // afflict turns an answer into a faulty one; the caller holds the lock.
-func (s *Simulator) afflict(a *answer, f Fault, now ticks) *answer {
+func (s *Simulator) afflict(a *answer, f Fault, now ticks, on service, refuse refusing) *answer {
 	switch f {
 	case Error500:
-		return s.apiError(http.StatusInternalServerError, "InternalServerError", "An internal server error has occurred.")
+		return refuse(http.StatusInternalServerError, "InternalServerError", "An internal server error has occurred.")
 	case Error500Empty:
 		return &answer{status: http.StatusInternalServerError}
 	case Error502:
 		return &answer{status: http.StatusBadGateway, contentType: htmlType, body: []byte(htmlPage)}
 	case Error503:
-		return s.apiError(http.StatusServiceUnavailable, "ServiceUnavailable", "The service is temporarily unavailable.")
+		return refuse(http.StatusServiceUnavailable, "ServiceUnavailable", "The service is temporarily unavailable.")
 	case Error504:
+		if on == graphAPI {
+			return refuse(http.StatusGatewayTimeout, "UnknownError", "")
+		}
 		return &answer{status: http.StatusGatewayTimeout}
 	case HTML200:
 		return &answer{status: http.StatusOK, contentType: htmlType, body: []byte(htmlPage)}
@@ -78,7 +91,7 @@ func (s *Simulator) afflict(a *answer, f Fault, now ticks) *answer {
 		return &answer{status: http.StatusOK, contentType: odataType}
 	case ForeignTooMany:
 		wait := time.Duration(1+s.rng.IntN(10)) * time.Second
-		return s.tooMany(&excess{Limit{50, time.Minute}, wait}, now)
+		return s.tooMany(&excess{Limit{50, time.Minute}, wait}, now, on, refuse)
 	case Reset:
 		a.reset = true
 	case Slow:
@@ -127,7 +140,7 @@ func (a *answer) send(ctx context.Context, w http.ResponseWriter, c *content) {
 	} else {
 		h["Content-Type"] = nil
 	}
-	if a.contentType == odataType {
+	if a.contentType == odataType || a.contentType == graphType {
 		h.Set("OData-Version", "4.0")
 	}
 	w.WriteHeader(a.status)
@@ -177,10 +190,14 @@ func (a *answer) render(out io.Writer, c *content) error {
 		}
 		buffers.Put(pooled)
 	}()
+	render, head, context := c.render, listHead, entityHead
+	if a.graph != nil {
+		render, head, context = a.graph.line(c), graphListHead(a), graphEntityHead
+	}
 	if p := a.one; p != nil {
-		buf = append(buf, entityHead...)
+		buf = append(buf, context...)
 		at := len(buf)
-		buf = c.render(buf, &p.records[0], p.created[0], p.broken[0])
+		buf = render(buf, &p.records[0], p.created[0], p.broken[0])
 		if buf[at] != '{' { // no members to put the context in front of
 			_, err := out.Write(buf[at:])
 			return err
@@ -190,12 +207,12 @@ func (a *answer) render(out io.Writer, c *content) error {
 		return err
 	}
 	p := a.list
-	buf = append(buf, listHead...)
+	buf = append(buf, head...)
 	for i := range p.records {
 		if i > 0 {
 			buf = append(buf, ',')
 		}
-		buf = c.render(buf, &p.records[i], p.created[i], p.broken[i])
+		buf = render(buf, &p.records[i], p.created[i], p.broken[i])
 		if len(buf) >= chunk {
 			if _, err := out.Write(buf); err != nil {
 				return err
@@ -204,7 +221,7 @@ func (a *answer) render(out io.Writer, c *content) error {
 		}
 	}
 	buf = append(buf, ']')
-	if a.next != "" {
+	if a.next != "" && a.graph == nil {
 		buf = fmt.Appendf(buf, `,"@odata.nextLink":"%s"`, a.next)
 	}
 	buf = append(buf, '}')

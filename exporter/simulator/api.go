@@ -15,21 +15,17 @@ const nextMarker = "$skiptoken"
 
 // ServeHTTP answers a request to either service; the path decides which.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	decide := s.entra
-	api := false
-	if r.URL.Path == "/api/incidents" {
-		decide, api = s.incidents, true
-	} else if id, ok := strings.CutPrefix(r.URL.Path, "/api/incidents/"); ok {
-		decide = func(r *http.Request, now ticks) *answer { return s.byID(r, now, id) }
-		api = true
-	} else if err := r.ParseForm(); err != nil {
-		http.Error(w, "unreadable form", http.StatusBadRequest)
-		return
+	decide, on, list := s.route(r)
+	if on == entraID {
+		if err := r.ParseForm(); err != nil {
+			http.Error(w, "unreadable form", http.StatusBadRequest)
+			return
+		}
 	}
 
 	// The call counts when it arrives; the state is looked at half-way.
 	s.mu.Lock()
-	n, over := s.count(r, api)
+	n, over := s.count(r, on, list)
 	fail, latency := s.behaviour.Fail, s.behaviour.Latency
 	s.mu.Unlock()
 	fault := NoFault
@@ -43,32 +39,75 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	now := s.begin()
 	var a *answer
+	refuse := s.refusing(r, on, now)
 	if over != nil {
-		a = s.tooMany(over, now)
+		a = s.tooMany(over, now, on, refuse)
 	} else {
 		a = decide(r, now)
-		if fault == NoFault && api && s.behaviour.FailRate > 0 && s.rng.Float64() < s.behaviour.FailRate {
+		if fault == NoFault && on != entraID && s.behaviour.FailRate > 0 && s.rng.Float64() < s.behaviour.FailRate {
 			fault = s.drawFault()
 		}
-		a = s.afflict(a, fault, now)
+		a = s.afflict(a, fault, now, on, refuse)
+	}
+	if on == graphAPI {
+		s.stamp(r, a)
 	}
 	if !s.behaviour.NoDate {
 		a.date = now.time()
 	}
-	a.pretty = s.behaviour.Pretty && a.status == http.StatusOK
+	a.pretty = s.behaviour.Pretty && a.status < http.StatusMultipleChoices
 	a.delay += latency - latency/2
 	s.mu.Unlock()
 	a.send(r.Context(), w, &s.content)
 }
 
+// service is who answers.
+type service int
+
+const (
+	entraID service = iota
+	defenderAPI
+	graphAPI
+)
+
+// route says who answers a request, and whether it asks for a list of incidents.
+func (s *Simulator) route(r *http.Request) (decide func(*http.Request, ticks) *answer, on service, list bool) {
+	if r.URL.Path == "/api/incidents" {
+		return s.incidents, defenderAPI, true
+	}
+	if id, ok := strings.CutPrefix(r.URL.Path, "/api/incidents/"); ok {
+		return func(r *http.Request, now ticks) *answer { return s.byID(r, now, id) }, defenderAPI, false
+	}
+	if r.URL.Path == graphIncidents {
+		return s.graphList, graphAPI, true
+	}
+	if id, ok := strings.CutPrefix(r.URL.Path, graphIncidents+"/"); ok {
+		if id, ok := strings.CutSuffix(id, "/alerts"); ok {
+			return func(r *http.Request, now ticks) *answer { return s.graphAlerts(r, now, id) }, graphAPI, false
+		}
+		return func(r *http.Request, now ticks) *answer { return s.graphByID(r, now, id) }, graphAPI, false
+	}
+	return s.entra, entraID, false
+}
+
+// refusing makes an error answer in the form of the service that refuses.
+type refusing func(status int, code, message string) *answer
+
+func (s *Simulator) refusing(r *http.Request, on service, now ticks) refusing {
+	if on != graphAPI {
+		return s.apiError
+	}
+	return func(status int, code, message string) *answer { return s.graphError(r, now, status, code, message) }
+}
+
 // count notes a request and returns its number and, if it is an API call
 // beyond the quota, by how much.
-func (s *Simulator) count(r *http.Request, api bool) (n int, over *excess) {
+func (s *Simulator) count(r *http.Request, on service, list bool) (n int, over *excess) {
 	c := &s.calls
 	switch {
-	case r.URL.Path == "/api/incidents":
+	case list:
 		c.List++
-	case api:
+	case on != entraID:
 		c.ByID++
 	case strings.HasSuffix(r.URL.Path, "/token"):
 		c.Token++
@@ -77,8 +116,11 @@ func (s *Simulator) count(r *http.Request, api bool) (n int, over *excess) {
 	default:
 		c.Other++
 	}
-	if api {
+	switch on {
+	case defenderAPI:
 		over = s.quota.call(time.Now(), s.behaviour.Quota)
+	case graphAPI:
+		over = s.graphQuota.call(time.Now(), s.behaviour.GraphQuota)
 	}
 	if over != nil {
 		s.violation("quota", "call %d exceeds %d per %v", c.API(), over.limit.N, over.limit.Per)
@@ -93,7 +135,7 @@ func (s *Simulator) drawFault() Fault {
 	return 1 + Fault(s.rng.IntN(int(faultKinds)-1))
 }
 
-// apiError is an error of the incidents API. It draws the tracking id: the
+// apiError is an error of the Defender API. It draws the tracking id: the
 // caller holds the lock.
 func (s *Simulator) apiError(status int, code, message string) *answer {
 	type inner struct {
@@ -108,16 +150,29 @@ func (s *Simulator) apiError(status int, code, message string) *answer {
 	return &answer{status: status, contentType: jsonType, body: body}
 }
 
+// gate is what an API asks of its callers.
+type gate struct {
+	refuse  refusing
+	invalid string // code of a refused token
+	accepts func(resource string) bool
+	roles   []string // one of these
+}
+
+// admitted checks a call of the Defender API; it returns nil if it may go on.
+func (s *Simulator) admitted(r *http.Request, now ticks) *answer {
+	return s.admit(r, now, gate{s.apiError, "Unauthorized", s.accepts, []string{"Incident.Read.All", "Incident.ReadWrite.All"}})
+}
+
 // admit checks method and token; it returns nil if the call may go on.
-func (s *Simulator) admit(r *http.Request, now ticks) *answer {
+func (s *Simulator) admit(r *http.Request, now ticks, g gate) *answer {
 	unauthorized := func(message string) *answer {
-		a := s.apiError(http.StatusUnauthorized, "Unauthorized", message)
-		a.header = http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}
+		a := g.refuse(http.StatusUnauthorized, g.invalid, message)
+		a.set("Www-Authenticate", `Bearer error="invalid_token"`)
 		return a
 	}
 	if r.Method != http.MethodGet {
 		s.violation("path", "%s %s", r.Method, r.URL.Path)
-		return s.apiError(http.StatusMethodNotAllowed, "MethodNotAllowed", "The requested resource does not support this method.")
+		return g.refuse(http.StatusMethodNotAllowed, "MethodNotAllowed", "The requested resource does not support this method.")
 	}
 	bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
@@ -129,7 +184,7 @@ func (s *Simulator) admit(r *http.Request, now ticks) *answer {
 	case t == nil:
 		s.violation("auth", "%s with a token that was not issued here", r.URL.Path)
 		return unauthorized("The token is invalid.")
-	case !s.accepts(t.audience):
+	case !g.accepts(t.audience):
 		s.violation("audience", "%s with a token for %s", r.URL.Path, t.audience)
 		return unauthorized("The token's audience is invalid.")
 	case t.revoked:
@@ -137,19 +192,17 @@ func (s *Simulator) admit(r *http.Request, now ticks) *answer {
 	case now >= t.expires:
 		return unauthorized("The token has expired.")
 	case t.tenant != s.opts.Tenant:
-		return s.apiError(http.StatusForbidden, "Forbidden", "The tenant has no incidents here.")
-	case !slices.ContainsFunc(t.roles, func(role string) bool {
-		return role == "Incident.Read.All" || role == "Incident.ReadWrite.All"
-	}):
-		return s.apiError(http.StatusForbidden, "Forbidden",
-			"Missing application roles. API required roles: Incident.Read.All,Incident.ReadWrite.All, application roles: "+strings.Join(t.roles, ",")+".")
+		return g.refuse(http.StatusForbidden, "Forbidden", "The tenant has no incidents here.")
+	case !slices.ContainsFunc(t.roles, func(role string) bool { return slices.Contains(g.roles, role) }):
+		return g.refuse(http.StatusForbidden, "Forbidden",
+			"Missing application roles. API required roles: "+strings.Join(g.roles, ",")+", application roles: "+strings.Join(t.roles, ",")+".")
 	}
 	return nil
 }
 
 // incidents answers a list request.
 func (s *Simulator) incidents(r *http.Request, now ticks) *answer {
-	if a := s.admit(r, now); a != nil {
+	if a := s.admitted(r, now); a != nil {
 		return a
 	}
 	q, refused := parseQuery(r.URL.RawQuery, s.behaviour.UpperBound)
@@ -180,29 +233,37 @@ func (s *Simulator) incidents(r *http.Request, now ticks) *answer {
 
 // byID answers a request for one incident.
 func (s *Simulator) byID(r *http.Request, now ticks, text string) *answer {
-	if a := s.admit(r, now); a != nil {
+	if a := s.admitted(r, now); a != nil {
 		return a
 	}
 	if r.URL.RawQuery != "" {
 		s.violation("option", "%s on one incident", r.URL.RawQuery)
 		return s.apiError(http.StatusBadRequest, "ODataError", "Query options are not supported here.")
 	}
-	id, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return s.apiError(http.StatusBadRequest, "InvalidInput", "The incident id is not a number.")
+	p, refused := s.one(text, now, s.apiError)
+	if refused != nil {
+		return refused
 	}
-	i, ok := s.world.find(id)
-	shown := int32(-1)
-	if ok {
-		shown = s.world.incidents[i].shown
-	}
-	if shown < 0 || s.tooOld(s.world.records[shown].updated, now) {
-		return s.apiError(http.StatusNotFound, "ResourceNotFound", "Incident "+text+" was not found.")
-	}
-	var p page
-	s.take(&p, shown)
 	if p.poisoned && s.behaviour.PoisonByID {
 		return s.apiError(http.StatusInternalServerError, "InternalServerError", "")
 	}
-	return &answer{status: http.StatusOK, contentType: odataType, one: &p}
+	return &answer{status: http.StatusOK, contentType: odataType, one: p}
+}
+
+// one is the page that holds the incident with that id, or why there is none.
+func (s *Simulator) one(text string, now ticks, refuse refusing) (*page, *answer) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "InvalidInput", "The incident id is not a number.")
+	}
+	shown := int32(-1)
+	if i, ok := s.world.find(id); ok {
+		shown = s.world.incidents[i].shown
+	}
+	if shown < 0 || s.tooOld(s.world.records[shown].updated, now) {
+		return nil, refuse(http.StatusNotFound, "ResourceNotFound", "Incident "+text+" was not found.")
+	}
+	p := &page{}
+	s.take(p, shown)
+	return p, nil
 }

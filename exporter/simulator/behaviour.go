@@ -18,9 +18,10 @@ type Behaviour struct {
 	DefaultPage int
 	// PageCap, if not 0, silently makes every page no longer than this.
 	PageCap int
-	// NextLink sends @odata.nextLink when more incidents follow. It carries a
-	// marker, so that following it is a violation.
-	NextLink bool
+	// NextLink sends @odata.nextLink when more incidents follow, which Graph
+	// does unless NoNextLink. It carries a marker, so that following it is a
+	// violation.
+	NextLink, NoNextLink bool
 	// UpperBound says which upper bounds of a time $filter accepts.
 	UpperBound UpperBound
 	// Resolution, if not 0, is what the server compares times at: both sides
@@ -51,9 +52,26 @@ type Behaviour struct {
 	// Malformed makes an incident something else, in lists and by id.
 	Malformed map[int64]Malformation
 
-	// Quota is enforced over all API calls, refused ones included; nil
-	// enforces none. A call over it gets 429 and is a violation.
-	Quota []Limit
+	// Count is what Graph answers to $count=true.
+	Count Count
+	// OrderBy lets Graph take $orderby by a time, which it does not document.
+	OrderBy bool
+	// SkipWall, if not 0, is where Graph's lists end without a word: what
+	// lies behind so many incidents is not served.
+	SkipWall int
+	// Unexpandable names incidents whose alerts Graph fails to expand: a page
+	// with $expand=alerts that would hold one answers 500. With
+	// UnexpandableByID the incident by its id and with $expand does so too.
+	Unexpandable     map[int64]bool
+	UnexpandableByID bool
+	// PartialRate is the share of Graph's good answers that say 206 with a
+	// Warning, drawn from the seed. Nothing is left out of them.
+	PartialRate float64
+
+	// Quota is enforced over all calls of the Defender API, refused ones
+	// included; nil enforces none. A call over it gets 429 and is a violation.
+	// GraphQuota is the same for Graph.
+	Quota, GraphQuota []Limit
 	// QuotaDialect is how a 429 says when to come back.
 	QuotaDialect QuotaDialect
 
@@ -78,8 +96,9 @@ type Behaviour struct {
 
 	// TokenLifetime is how long the tokens issued from now on are valid.
 	TokenLifetime time.Duration
-	// Roles are the application permissions in tokens for the incidents API.
-	Roles []string
+	// Roles are the application permissions in tokens for the Defender API,
+	// GraphRoles those in tokens for Graph.
+	Roles, GraphRoles []string
 	// Consent is whether an administrator has consented at all; without it
 	// no token is issued (65001).
 	Consent bool
@@ -113,15 +132,19 @@ type FederatedCredential struct {
 }
 
 // DefaultBehaviour is that of the documented service: newest update first,
-// 100 a page, 50 calls a minute and 1,500 an hour, 180 days kept.
+// 100 a page, 50 calls a minute and 1,500 an hour, 180 days kept. Graph's 150
+// calls a minute are documented for alerts; that incidents share them is
+// assumed, since no limit names them.
 func DefaultBehaviour() Behaviour {
 	return Behaviour{
 		DefaultPage:   100,
 		Quota:         []Limit{{50, time.Minute}, {1500, time.Hour}},
+		GraphQuota:    []Limit{{150, time.Minute}},
 		Retention:     180 * 24 * time.Hour,
 		SlowBy:        20 * time.Second,
 		TokenLifetime: 3599 * time.Second,
 		Roles:         []string{"Incident.Read.All"},
+		GraphRoles:    []string{"SecurityIncident.Read.All"},
 		Consent:       true,
 	}
 }
@@ -135,6 +158,17 @@ const (
 	ByID                      // by id
 	UnstableTies              // newest first, equal times in a new random order at each call
 	Shuffled                  // in a new random order at each call
+)
+
+// Count is what Graph answers to $count=true.
+type Count int
+
+const (
+	CountRight  Count = iota // how many incidents there are
+	NoCount                  // nothing
+	CountOfPage              // how many there are in the answer
+	CountShort               // one less than there are
+	CountLong                // one more
 )
 
 // UpperBound says which upper bounds of a time $filter accepts.
@@ -159,7 +193,7 @@ const (
 	RetrySeconds  QuotaDialect = iota // Retry-After in whole seconds
 	RetryDecimal                      // Retry-After with three decimals
 	RetryHTTPDate                     // Retry-After as a date
-	RetryBodyOnly                     // the window's length in the body's message, code "429"
+	RetryBodyOnly                     // the window's length in the body's message, code "429"; Graph does not say it there either
 )
 
 // Fault is a way in which an answer goes wrong.

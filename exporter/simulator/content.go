@@ -42,10 +42,62 @@ func (c *content) state(rec *record) (status, assigned string) {
 // equal says whether a text filter holds.
 func (c *content) equal(rec *record, e equality) bool {
 	status, assigned := c.state(rec)
-	if e.assigned {
+	l := c.labels(rec)
+	var value string
+	switch e.property {
+	case "assignedTo":
 		return assigned == e.value
+	case "status":
+		value = status
+		if e.graph {
+			return graphStatus(rec, status) == e.value
+		}
+	case "severity":
+		value = l.severity
+	case "classification":
+		value = l.classification
+	case "determination":
+		value = l.determination
 	}
-	return status == e.value
+	if e.graph {
+		value = graphWord(value)
+	}
+	return value == e.value
+}
+
+// labels are what analysts have set.
+type labels struct{ classification, determination, severity, tags string }
+
+// labels draws them; what has been merged into another has none.
+func (c *content) labels(rec *record) labels {
+	if rec.redirect >= 0 {
+		return labels{"Unknown", "NotAvailable", "UnSpecified", "[]"}
+	}
+	var t text
+	c.reseed(&t, streamState, uint64(rec.incident), uint64(rec.rev)|1<<40)
+	l := labels{classification: t.pick(classifications), determination: t.pick(determinations), severity: t.pick(severities)}
+	l.tags = t.pick(tagSets)
+	return l
+}
+
+// plan is what an incident is about.
+type plan struct {
+	want int // bytes, as Defender writes it
+	kind *kind
+	odd  int  // of the oddities
+	bare bool // without alerts of its own
+}
+
+// plan draws it; t goes on from there.
+func (c *content) plan(t *text, rec *record) plan {
+	c.reseed(t, streamIncident, uint64(rec.incident), 0)
+	var p plan
+	// The average is size; half of an alert more than is wanted gets written.
+	p.want = c.size/2 + t.below(c.size+1) - alertSize/2
+	p.kind = &kinds[t.below(len(kinds))]
+	p.odd = t.below(len(oddities))
+	p.bare = rec.redirect >= 0 || p.want < 500 || t.below(40) == 0
+	return p
 }
 
 // line appends an incident without whitespace between tokens.
@@ -62,12 +114,7 @@ func (c *content) render(b []byte, rec *record, created ticks, m Malformation) [
 	id := firstID + int64(rec.incident)
 	t := text{b: b}
 	status, assigned := c.state(rec)
-	c.reseed(&t, streamIncident, uint64(rec.incident), 0)
-	// The average is size; half of an alert more than is wanted gets written.
-	want := c.size/2 + t.below(c.size+1) - alertSize/2
-	k := &kinds[t.below(len(kinds))]
-	odd := oddities[t.below(len(oddities))]
-	bare := rec.redirect >= 0 || want < 500 || t.below(40) == 0
+	p := c.plan(&t, rec)
 
 	t.raw(`{`)
 	if m != WithoutID {
@@ -86,7 +133,7 @@ func (c *content) render(b []byte, rec *record, created ticks, m Malformation) [
 		t.raw(`null`)
 	}
 	t.raw(`,"incidentName":"`)
-	t.raw(k.title)
+	t.raw(p.kind.title)
 	t.raw(` on one endpoint","createdTime":`)
 	t.time(created)
 	if m != WithoutUpdated {
@@ -96,7 +143,7 @@ func (c *content) render(b []byte, rec *record, created ticks, m Malformation) [
 	t.raw(`,"assignedTo":`)
 	t.orNull(assigned)
 	c.triage(&t, rec, status, created)
-	t.raw(odd)
+	t.raw(oddities[p.odd])
 	t.raw(`"activityCount":`)
 	t.number(int64(t.below(50)) + int64(rec.alerts))
 	t.raw(`,"alerts":[`)
@@ -106,10 +153,10 @@ func (c *content) render(b []byte, rec *record, created ticks, m Malformation) [
 			t.raw(`,`)
 		}
 		first = false
-		c.alert(&t, rec, created, n, start+want)
+		c.alert(&t, rec, created, n, start+p.want)
 	}
-	if !bare {
-		for n := uint64(0); n == 0 || len(t.b)-start < want; n++ {
+	if !p.bare {
+		for n := uint64(0); n == 0 || len(t.b)-start < p.want; n++ {
 			alert(n)
 		}
 	}
@@ -119,16 +166,22 @@ func (c *content) render(b []byte, rec *record, created ticks, m Malformation) [
 		}
 	}
 	t.raw(`]`)
-	if missing := int(rec.pad) - (len(t.b) - start) - len(`,"attachment":""}`); missing > 0 {
-		t.raw(`,"attachment":"`)
-		for ; missing > len(filler); missing -= len(filler) {
-			t.raw(filler)
-		}
-		t.raw(filler[:missing])
-		t.raw(`"`)
-	}
+	t.pad(int(rec.pad) - (len(t.b) - start) - len(`,"attachment":""}`))
 	t.raw(`}`)
 	return t.b
+}
+
+// pad writes an attachment of that many bytes, if any are missing.
+func (t *text) pad(missing int) {
+	if missing <= 0 {
+		return
+	}
+	t.raw(`,"attachment":"`)
+	for ; missing > len(filler); missing -= len(filler) {
+		t.raw(filler)
+	}
+	t.raw(filler[:missing])
+	t.raw(`"`)
 }
 
 func (t *text) orNull(s string) {
@@ -143,26 +196,17 @@ func (t *text) orNull(s string) {
 
 // triage writes what analysts have set.
 func (c *content) triage(t *text, rec *record, status string, created ticks) {
-	stable := t.rng
-	c.reseed(t, streamState, uint64(rec.incident), uint64(rec.rev)|1<<40)
-	classification, determination, severity := "Unknown", "NotAvailable", "UnSpecified"
-	if rec.redirect < 0 {
-		classification, determination, severity = t.pick(classifications), t.pick(determinations), t.pick(severities)
-	}
+	l := c.labels(rec)
 	t.raw(`,"classification":"`)
-	t.raw(classification)
+	t.raw(l.classification)
 	t.raw(`","determination":"`)
-	t.raw(determination)
+	t.raw(l.determination)
 	t.raw(`","status":"`)
 	t.raw(status)
 	t.raw(`","severity":"`)
-	t.raw(severity)
+	t.raw(l.severity)
 	t.raw(`","tags":`)
-	if rec.redirect >= 0 {
-		t.raw(`[]`)
-	} else {
-		t.raw(t.pick(tagSets))
-	}
+	t.raw(l.tags)
 	t.raw(`,"comments":[`)
 	for n := range min(rec.rev, 4) {
 		if n > 0 {
@@ -177,7 +221,6 @@ func (c *content) triage(t *text, rec *record, status string, created ticks) {
 		t.raw(`}`)
 	}
 	t.raw(`],`)
-	t.rng = stable
 }
 
 // alertSize is about how much there is of an alert apart from its entities.

@@ -142,7 +142,7 @@ func (s *Simulator) tokenRequest(r *http.Request, now ticks, tenant string, v2 b
 	if a != nil {
 		return a
 	}
-	if !s.accepts(resource) && !slices.Contains(knownResources, strings.TrimSuffix(resource, "/")) {
+	if !s.accepts(resource) && !s.graphAccepts(resource) && !slices.Contains(knownResources, strings.TrimSuffix(resource, "/")) {
 		return s.tokenError(now, http.StatusBadRequest, "invalid_resource", 500011,
 			fmt.Sprintf("The resource principal named %s was not found in the tenant named %s.", resource, s.opts.Domain))
 	}

@@ -11,6 +11,7 @@ type page struct {
 	records  []record
 	created  []ticks // of the records' incidents
 	broken   []Malformation
+	total    int  // incidents that fit the query
 	more     bool // incidents follow
 	poisoned bool
 }
@@ -29,25 +30,29 @@ func (s *Simulator) list(q query, now ticks) page {
 		q.times, q.texts = nil, nil
 	}
 	lo, hi, rest := s.span(q.times, now)
+	order := b.Order
+	if q.ordered {
+		order = q.order
+	}
 
 	var p page
-	if b.Order == NewestFirst && len(rest) == 0 && len(q.texts) == 0 {
+	if order == NewestFirst && len(rest) == 0 && len(q.texts) == 0 {
 		// The index is in this order already.
 		last := hi - q.skip
 		for i := last - 1; i >= max(lo, last-top); i-- {
 			s.take(&p, s.world.order[i])
 		}
-		p.more = last-top > lo
+		p.more, p.total = last-top > lo, hi-lo
 		return p
 	}
 	matches := s.matches(lo, hi, rest, q.texts)
-	s.arrange(matches)
+	s.arrange(matches, order)
 	from := min(q.skip, len(matches))
 	to := min(from+top, len(matches))
 	for _, r := range matches[from:to] {
 		s.take(&p, r)
 	}
-	p.more = to < len(matches)
+	p.more, p.total = to < len(matches), len(matches)
 	return p
 }
 
@@ -110,12 +115,12 @@ next:
 }
 
 // arrange puts records that are in the index's order into the answer's.
-func (s *Simulator) arrange(matches []int32) {
+func (s *Simulator) arrange(matches []int32, order Order) {
 	w := &s.world
 	shuffle := func() {
 		s.rng.Shuffle(len(matches), func(i, j int) { matches[i], matches[j] = matches[j], matches[i] })
 	}
-	switch s.behaviour.Order {
+	switch order {
 	case NewestFirst:
 		slices.Reverse(matches)
 	case OldestFirst:

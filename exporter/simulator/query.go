@@ -11,7 +11,7 @@ import (
 
 // comparison is one term of a $filter on a time.
 type comparison struct {
-	created bool // createdTime, else lastUpdateTime
+	created bool // the time of creation, else of the last update
 	op      string
 	at      ticks
 }
@@ -42,8 +42,9 @@ func truncate(t, resolution ticks) ticks {
 
 // equality is one term of a $filter on a text.
 type equality struct {
-	assigned bool // assignedTo, else status
+	property string // as Defender names it
 	value    string
+	graph    bool // the value is one of Graph's
 }
 
 // query is what a list request asks for.
@@ -51,6 +52,10 @@ type query struct {
 	top, skip int // top -1: not given
 	times     []comparison
 	texts     []equality
+
+	// Graph only.
+	order                  Order
+	ordered, expand, count bool
 }
 
 // refusal is a request that gets 400, and why. Kind, if not empty, is that of
@@ -135,7 +140,7 @@ func (q *query) filter(text string, bound UpperBound) *refusal {
 				return &refusal{"", "ODataError", fmt.Sprintf("Value of '%s' is not a string.", property)}
 			}
 			value = strings.ReplaceAll(value[1:len(value)-1], "''", "'")
-			q.texts = append(q.texts, equality{property == "assignedTo", value})
+			q.texts = append(q.texts, equality{property: property, value: value})
 		default:
 			return &refusal{"", "ODataError", fmt.Sprintf("Filter on property '%s' is not supported.", property)}
 		}

@@ -51,7 +51,7 @@ func (q *quota) call(now time.Time, limits []Limit) *excess {
 }
 
 // tooMany is a 429 in the dialect that is set.
-func (s *Simulator) tooMany(over *excess, now ticks) *answer {
+func (s *Simulator) tooMany(over *excess, now ticks, on service, refuse refusing) *answer {
 	const body = "API calls quota exceeded! maximum allowed %d per %02d:%02d:%02d"
 	per := int(over.limit.Per / time.Second)
 	message := fmt.Sprintf(body, over.limit.N, per/3600, per/60%60, per%60)
@@ -67,9 +67,12 @@ func (s *Simulator) tooMany(over *excess, now ticks) *answer {
 	case RetryBodyOnly:
 		code = "429"
 	}
-	a := s.apiError(http.StatusTooManyRequests, code, message)
+	if on == graphAPI {
+		code, message = "TooManyRequests", "Too many requests."
+	}
+	a := refuse(http.StatusTooManyRequests, code, message)
 	if retryAfter != "" {
-		a.header = http.Header{"Retry-After": {retryAfter}}
+		a.set("Retry-After", retryAfter)
 	}
 	return a
 }

@@ -1,5 +1,7 @@
-// Package simulator plays Microsoft Entra ID and the Defender XDR incidents
-// API in one http.Handler, for tests, demonstrations and benchmarks.
+// Package simulator plays Microsoft Entra ID and the two incidents APIs, that
+// of Defender XDR and that of Microsoft Graph, in one http.Handler, for tests,
+// demonstrations and benchmarks. The two APIs show one tenant: the same
+// incidents and versions at the same times, each in its own words.
 //
 // It refuses what the real services refuse, does on request what they do on a
 // bad day (see Behaviour), polices its callers (Violations), and keeps the
@@ -8,7 +10,8 @@
 //
 //   - every incident that an answer holds is, byte for byte and whitespace
 //     between tokens apart, a version in Truth that was visible at the moment
-//     of the answer (incidents that Behaviour.Malformed names excepted);
+//     of the answer, as the API in question writes it (incidents that
+//     Behaviour.Malformed names excepted);
 //   - no answer shows an older state than an answer before it;
 //   - every update moves an incident to a later update time, and an update
 //     never hides it;
@@ -44,6 +47,7 @@ const (
 	DefaultClientID = "3f6d2a10-7c55-4b8e-9d21-0e4b6a8c1f37"
 	DefaultSecret   = "simulated~secret+/=&only"
 	DefaultAudience = "https://api.security.microsoft.com"
+	DefaultGraph    = "https://graph.microsoft.com"
 )
 
 // Options are what a Simulator is made of. Zero values get the default named.
@@ -53,10 +57,11 @@ type Options struct {
 
 	// Tenant is the tenant's GUID and Domain a name it is known by; ClientID
 	// and Secret are the one app that may ask for tokens; Audience is the
-	// resource that its tokens must be for.
+	// resource that its tokens must be for, GraphAudience that for Graph.
 	Tenant, Domain   string // DefaultTenant, DefaultDomain
 	ClientID, Secret string // DefaultClientID, DefaultSecret
 	Audience         string // DefaultAudience
+	GraphAudience    string // DefaultGraph
 	// FurtherTenants are the GUIDs of other tenants with the same app, as a
 	// partner has them. They get tokens of their own, but have no incidents:
 	// those are Tenant's, whose API refuses the others' tokens (403).
@@ -67,7 +72,8 @@ type Options struct {
 	Incidents int
 	Span      time.Duration
 	Density   Density
-	// Size is about how many bytes an incident has on average (2048). Small
+	// Size is about how many bytes an incident has on average (2048), as the
+	// Defender API writes it; Graph takes some more. Small
 	// incidents have no alerts: below 2000 many, below 900 all, and without
 	// alerts there still are some 650 bytes.
 	Size int
@@ -101,18 +107,20 @@ type Simulator struct {
 	tokens     map[string]*token
 	assertions map[string]bool // ids (jti) that apps have used up
 	quota      quota
+	graphQuota quota
 	calls      Calls
 	violations []string
 }
 
 // Calls counts requests by kind, the refused and failed ones included.
 type Calls struct {
-	List, ByID       int // API calls
+	List, ByID       int // API calls; an incident's alerts count as by id
 	Token, Discovery int // Entra ID
 	Other            int // unknown paths
 }
 
-// API is the number of calls that count against the API's quota.
+// API is the number of calls of the incidents APIs, which count against their
+// quotas.
 func (c Calls) API() int { return c.List + c.ByID }
 
 // New returns a simulator whose initial incidents end at the present, behaving
@@ -128,6 +136,7 @@ func New(opts Options) *Simulator {
 	def(&opts.ClientID, DefaultClientID)
 	def(&opts.Secret, DefaultSecret)
 	def(&opts.Audience, DefaultAudience)
+	def(&opts.GraphAudience, DefaultGraph)
 	opts.Tenant = strings.ToLower(opts.Tenant)
 	if opts.Span <= 0 {
 		opts.Span = 180 * 24 * time.Hour

@@ -27,10 +27,15 @@ var knownResources = []string{
 	"https://api.securitycenter.windows.com",
 	"https://api.securitycenter.microsoft.com",
 	"https://securitycenter.onmicrosoft.com/windowsatpservice",
-	"https://graph.microsoft.com",
+	DefaultGraph,
 }
 
-// accepts says whether the incidents API takes tokens for a resource.
+// graphAccepts says whether Graph takes tokens for a resource.
+func (s *Simulator) graphAccepts(resource string) bool {
+	return strings.TrimSuffix(resource, "/") == strings.TrimSuffix(s.opts.GraphAudience, "/")
+}
+
+// accepts says whether the Defender API takes tokens for a resource.
 func (s *Simulator) accepts(resource string) bool {
 	resource = strings.TrimSuffix(resource, "/")
 	return resource == strings.TrimSuffix(s.opts.Audience, "/") ||
@@ -54,6 +59,8 @@ func (s *Simulator) issue(tenant, resource string, asserted bool, now ticks) str
 	t := &token{tenant: tenant, audience: resource, expires: now + ticks(s.behaviour.TokenLifetime/100)}
 	if s.accepts(resource) {
 		t.roles = append(t.roles, s.behaviour.Roles...)
+	} else if s.graphAccepts(resource) {
+		t.roles = append(t.roles, s.behaviour.GraphRoles...)
 	}
 	proof := "1"
 	if asserted {

@@ -26,6 +26,21 @@ func (v *Version) Line() []byte {
 // SHA256 is the hash of Line.
 func (v *Version) SHA256() [32]byte { return sha256.Sum256(v.Line()) }
 
+// GraphLine is Line as Graph serves it, with the alerts expanded.
+func (v *Version) GraphLine() []byte {
+	return v.content.graphLine(nil, &v.record, v.created, rendering{expand: true, known: true})
+}
+
+// GraphApart is what the incident and its alerts come to that Graph serves one
+// by one: the same as GraphLine, but for the annotation that some expanded
+// alerts have.
+func (v *Version) GraphApart() []byte {
+	return v.content.graphLine(nil, &v.record, v.created, rendering{expand: true, known: true, bare: true})
+}
+
+// GraphSHA256 is the hash of GraphLine.
+func (v *Version) GraphSHA256() [32]byte { return sha256.Sum256(v.GraphLine()) }
+
 // version describes a record; the caller holds the lock.
 func (s *Simulator) version(r int32) Version {
 	w := &s.world
