@@ -30,7 +30,7 @@ func (w *world) has(id int64) bool {
 	w.read()
 	for _, v := range w.sim.Final() {
 		if v.ID == id {
-			return w.stored[v.SHA256()] != ""
+			return w.keeps(&v)
 		}
 	}
 	return false

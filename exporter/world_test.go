@@ -42,13 +42,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// stream is what every test here exports.
-var stream = ledger.Stream{Source: "defender", Tenant: simulator.DefaultTenant}
-
 // bearer gets tokens from the simulator, by the v1 endpoint.
 type bearer struct {
 	transport http.RoundTripper
 	lock      chan struct{} // a channel: virtual time stands still while a mutex is waited for
+	audience  string
 	token     string
 	expires   time.Time
 }
@@ -61,7 +59,7 @@ func (b *bearer) Token(ctx context.Context, stale string) (string, error) {
 	}
 	form := url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {simulator.DefaultClientID},
-		"client_secret": {simulator.DefaultSecret}, "resource": {simulator.DefaultAudience},
+		"client_secret": {simulator.DefaultSecret}, "resource": {b.audience},
 	}
 	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "https://login.fabrikam.example/"+simulator.DefaultTenant+"/oauth2/token", strings.NewReader(form.Encode()))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -94,6 +92,8 @@ type world struct {
 	deep bool // changes come as late as the deep overlap
 	onS3 bool // the archive is reached through the sink for S3 and its SDK
 
+	graph bool // it is read through Graph
+
 	flaky, faulty bool // the API fails at random, and so may something else in this tick
 
 	retention time.Duration // of the API, 0 for what is usual
@@ -114,16 +114,28 @@ type process struct {
 	session *sinktest.Session
 }
 
+// stream is what is exported.
+func (w *world) stream() ledger.Stream {
+	if w.graph {
+		return ledger.Stream{Source: "graph", Tenant: simulator.DefaultTenant}
+	}
+	return ledger.Stream{Source: "defender", Tenant: simulator.DefaultTenant}
+}
+
 func (w *world) process() *process {
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("WORLD_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	transport := simulator.Transport(w.sim)
-	origin := &url.URL{Scheme: "https", Host: "api.security.microsoft.com"}
+	api, audience := defender.Defender(), simulator.DefaultAudience
+	if w.graph {
+		api, audience = defender.Graph(), simulator.DefaultGraph
+	}
+	origin, _ := url.Parse(audience)
 	source := defender.New(defender.Config{
-		Origin: origin, Transport: transport, Tokens: &bearer{transport: transport, lock: make(chan struct{}, 1)},
-		Quota: []defender.Limit{{Calls: 50, Per: time.Minute}, {Calls: 1500, Per: time.Hour}}, Concurrency: 4,
+		API: api, Origin: origin, Transport: transport, Tokens: &bearer{transport: transport, lock: make(chan struct{}, 1), audience: audience},
+		Quota: api.Quota(), Concurrency: 4,
 		Overlap: worldOverlap, MaxAnswer: 4 << 20, Top: w.top, Retention: w.retention, Log: log,
 	})
 	session := w.mem.Session()
@@ -137,17 +149,20 @@ func (w *world) process() *process {
 			w.fail("open the bucket: %v", err)
 		}
 	}
-	l := ledger.New(sink, stream, ledger.By{Version: "test", Client: simulator.DefaultClientID}, w.comp)
+	l := ledger.New(sink, w.stream(), ledger.By{Version: "test", Client: simulator.DefaultClientID}, w.comp)
 	return &process{exporter.New(cfg, source, l), session}
 }
 
-func newWorld(t *testing.T, seed uint64, incidents int) *world {
+func newWorld(t *testing.T, seed uint64, incidents int, graph bool) *world {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	pick := func(n ...int) int { return n[rng.IntN(len(n))] }
 	w := &world{
 		t: t, rng: rng, mem: sinktest.NewMem(), top: pick(10, 10, 25, 100),
 		comp:   []ledger.Compression{"gzip", "zstd", "none"}[rng.IntN(3)],
-		stored: map[[32]byte]string{}, objects: map[string]bool{}, deep: rng.IntN(4) == 0,
+		stored: map[[32]byte]string{}, objects: map[string]bool{}, deep: rng.IntN(4) == 0, graph: graph,
+	}
+	if graph {
+		w.top = min(w.top, 50)
 	}
 	span := time.Duration(pick(2, 24, 24*30)) * time.Hour
 	w.sim = simulator.New(simulator.Options{
@@ -192,9 +207,35 @@ func newWorld(t *testing.T, seed uint64, incidents int) *world {
 			b.PoisonByID = rng.IntN(2) == 0
 			b.Poison = map[int64]bool{}
 		}
+		if graph {
+			w.likeGraph(b)
+		}
 		w.say("top %d, %+v", w.top, *b)
 	})
+	if graph {
+		ids := w.sim.RandomIDs(pick(0, 0, 1, 4))
+		w.sim.Change(func(b *simulator.Behaviour) {
+			b.Unexpandable, b.UnexpandableByID = map[int64]bool{}, rng.IntN(2) == 0
+			for _, id := range ids {
+				b.Unexpandable[id] = true
+			}
+			w.say("unexpandable %v, by id %v", ids, b.UnexpandableByID)
+		})
+	}
 	return w
+}
+
+// likeGraph draws what only Graph does. Behind a $skip of 500 an open-ended
+// set of any size cannot be counted, so that there is always an upper bound.
+func (w *world) likeGraph(b *simulator.Behaviour) {
+	pick := func(n ...int) int { return n[w.rng.IntN(len(n))] }
+	if b.UpperBound == simulator.NoUpperBound {
+		b.UpperBound = simulator.LtAndLe
+	}
+	b.Count = simulator.Count(pick(0, 0, 0, 0, 1, 2, 3, 4))
+	b.NoNextLink, b.OrderBy = w.rng.IntN(3) == 0, w.rng.IntN(2) == 0
+	b.SkipWall = pick(0, 500)
+	b.PartialRate = []float64{0, 0, 0.05}[w.rng.IntN(3)]
 }
 
 func (w *world) say(format string, args ...any) {
@@ -364,22 +405,31 @@ func (w *world) live(ticks int) {
 // SOAK_FROM, SOAK_TICKS and SOAK_INCIDENTS make it longer (make soak).
 func TestWorld(t *testing.T) {
 	if testing.Short() { // under the race detector: thirty that are quick
-		worlds(t, 121, 30, func(*world) {})
+		worlds(t, 121, 30, false, false)
 		return
 	}
-	worlds(t, 1, 300, func(*world) {})
+	worlds(t, 1, 300, false, false)
 }
 
-// TestWorldOnS3 does so with the archive in S3.
+// TestWorldOfGraph is the same through Graph.
+func TestWorldOfGraph(t *testing.T) {
+	seeds := 60
+	if testing.Short() {
+		seeds = 8
+	}
+	worlds(t, 10_001, seeds, true, false)
+}
+
+// TestWorldOnS3 is the same with the archive in S3.
 func TestWorldOnS3(t *testing.T) {
 	seeds := 24
 	if testing.Short() {
 		seeds = 4
 	}
-	worlds(t, 5001, seeds, func(w *world) { w.onS3 = true })
+	worlds(t, 5001, seeds, false, true)
 }
 
-func worlds(t *testing.T, from, seeds int, shape func(*world)) {
+func worlds(t *testing.T, from, seeds int, graph, onS3 bool) {
 	env := func(name string, value int) int {
 		if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
 			return n
@@ -397,8 +447,8 @@ func worlds(t *testing.T, from, seeds int, shape func(*world)) {
 			}
 			defer func() { failed.CompareAndSwap(false, t.Failed()) }()
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, seed, incidents)
-				shape(w)
+				w := newWorld(t, seed, incidents, graph)
+				w.onS3 = onS3
 				w.live(1 + min(w.rng.IntN(ticks), w.rng.IntN(ticks)))
 			})
 		})

@@ -28,6 +28,7 @@ type answer struct {
 	rows  []row
 	pile  *pile
 	more  bool // it had a nextLink
+	count int  // of all incidents, -1 if it does not say
 	asked time.Time
 }
 
@@ -37,6 +38,12 @@ func (s *Source) list(ctx context.Context, q query, top, skip, tries int) (*answ
 	if skip > 0 {
 		v.Set("$skip", strconv.Itoa(skip))
 	}
+	if s.cfg.API.counts {
+		v.Set("$count", "true")
+	}
+	if s.cfg.API.expand != "" && !q.bare {
+		v.Set("$expand", s.cfg.API.expand)
+	}
 	limit := s.cfg.MaxAnswer
 	if top == 1 {
 		limit *= 8 // one incident alone cannot be asked for in smaller pieces
@@ -45,8 +52,8 @@ func (s *Source) list(ctx context.Context, q query, top, skip, tries int) (*answ
 		as := s.dialect()
 		v.Set("$filter", q.filter(s.names, as))
 		a := &answer{}
-		asked, err := s.client.get(ctx, s.cfg.Path, v.Encode(), tries, func(body io.Reader) error {
-			return s.read(a, body, limit)
+		asked, err := s.client.get(ctx, s.cfg.Path, v.Encode(), tries, func(body io.Reader, partial string) error {
+			return s.read(a, body, limit, partial)
 		})
 		a.asked = asked
 		if err == nil {
@@ -58,7 +65,10 @@ func (s *Source) list(ctx context.Context, q query, top, skip, tries int) (*answ
 		if q.bounded() && err == nil {
 			s.acceptBound(as)
 		}
-		s.log.Debug("listed", "incidents", q, "top", top, "skip", skip, "rows", len(a.rows), "error", err)
+		if err == nil {
+			s.judge(skip, a)
+		}
+		s.log.Debug("listed", "incidents", q, "top", top, "skip", skip, "rows", len(a.rows), "count", a.count, "error", err)
 		return a, err
 	}
 }
@@ -75,8 +85,9 @@ const roomy = 1 << 20
 
 var bufferPool = sync.Pool{New: func() any { return &buffers{text: make([]byte, 64<<10)} }}
 
-// read reads one answer, element by element.
-func (s *Source) read(a *answer, body io.Reader, limit int64) (err error) {
+// read reads one answer, element by element. partial is how its rows were read
+// if it is not whole.
+func (s *Source) read(a *answer, body io.Reader, limit int64, partial string) (err error) {
 	b := bufferPool.Get().(*buffers)
 	use := s.memory.begin()
 	defer func() {
@@ -86,7 +97,7 @@ func (s *Source) read(a *answer, body io.Reader, limit int64) (err error) {
 		}
 	}()
 	p := &pile{open: b.lines[:0]}
-	*a = answer{pile: p}
+	*a = answer{pile: p, count: -1}
 	head := &beginning{r: body}
 	in := rawjson.NewAnswer(head, s.names, limit, b.text)
 	// What the buffer grows by is needed again for the line, and for its
@@ -100,14 +111,14 @@ func (s *Source) read(a *answer, body io.Reader, limit int64) (err error) {
 			if err != io.EOF {
 				return unreadable(s.cfg.Path, err, incident.ID, head.text)
 			}
-			a.more = in.NextLink
+			a.more, a.count = in.NextLink, in.Count
 			p.seal(s.packer, &b.scratch)
 			b.lines, p.open = p.open[:0], nil
 			return nil
 		}
 		p.open = text
 		line := text[before:]
-		r := row{Row: exporter.Row{ID: incident.ID, Updated: incident.Updated, SHA256: sha256.Sum256(line)}}
+		r := row{Row: exporter.Row{ID: incident.ID, Updated: incident.Updated, SHA256: sha256.Sum256(line), How: partial}}
 		r.At, _ = rawjson.ParseTime(incident.Updated)
 		if incident.Created != "" {
 			r.created, _ = rawjson.ParseTime(incident.Created)
@@ -143,42 +154,6 @@ func (b *beginning) Read(p []byte) (int, error) {
 		b.text = append(b.text, p[:min(n, room)]...)
 	}
 	return n, err
-}
-
-// entity asks for one incident by its id.
-func (s *Source) entity(ctx context.Context, id string) (*answer, error) {
-	a := &answer{}
-	path := s.cfg.Path + "/" + url.PathEscape(id)
-	limit := 8 * s.cfg.MaxAnswer
-	asked, err := s.client.get(ctx, path, "", narrowAttempts, func(body io.Reader) error {
-		use := s.memory.begin()
-		defer use.end()
-		text, err := io.ReadAll(io.LimitReader(body, limit+1))
-		if err == nil && int64(len(text)) > limit {
-			err = rawjson.ErrTooLarge
-		}
-		if err != nil {
-			return unreadable(path, err, id, text[:min(len(text), 256)])
-		}
-		line, incident, err := rawjson.Entity(nil, text, s.names)
-		if err == nil && incident.ID != id {
-			err = fmt.Errorf("%w: it is incident %s", rawjson.ErrNoIncident, incident.ID)
-		}
-		if err != nil {
-			return unreadable(path, err, id, text[:min(len(text), 256)])
-		}
-		p := &pile{open: line}
-		r := row{Row: exporter.Row{ID: id, Updated: incident.Updated, SHA256: sha256.Sum256(line), How: "by-id"}}
-		r.At, _ = rawjson.ParseTime(incident.Updated)
-		var scratch []byte
-		r.at = p.added(len(line), s.packer, &scratch)
-		p.seal(s.packer, &scratch)
-		p.open = nil
-		*a = answer{rows: []row{r}, pile: p}
-		return nil
-	})
-	a.asked = asked
-	return a, err
 }
 
 // memory bounds what answers that are being read take together: beyond the

@@ -40,6 +40,7 @@ const (
 // that, so that every attempt is counted and freshly authorised.
 type client struct {
 	origin *url.URL
+	api    API
 	http   *http.Client
 	quota  *quota
 	flight chan struct{} // calls in flight
@@ -54,10 +55,10 @@ type client struct {
 	warned    bool
 }
 
-func newClient(origin *url.URL, transport http.RoundTripper, tokens Tokens, q *quota, concurrency int, log *slog.Logger) *client {
-	c := &client{origin: origin, quota: q, flight: make(chan struct{}, concurrency), log: log}
+func newClient(cfg *Config) *client {
+	c := &client{origin: cfg.Origin, api: cfg.API, quota: &quota{limits: cfg.Quota}, flight: make(chan struct{}, cfg.Concurrency), log: cfg.Log}
 	c.http = &http.Client{
-		Transport:     &authorised{c: c, next: transport, tokens: tokens},
+		Transport:     &authorised{c: c, next: cfg.Transport, tokens: cfg.Tokens},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
@@ -116,6 +117,7 @@ func (a *authorised) send(req *http.Request, token string, call *call) (*http.Re
 	defer a.c.quota.done(call)
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Accept", "application/json")
+	a.c.api.mark(req.Header)
 	resp, err := a.next.RoundTrip(req)
 	if err != nil {
 		if context.Cause(ctx) == errSlow {
@@ -158,6 +160,9 @@ func drain(body io.ReadCloser) {
 // received notes the server's clock and the request's id.
 func (c *client) received(resp *http.Response) {
 	id := requestID(resp.Header)
+	if why := partial(resp); why != "" && id != "" {
+		id += ", " + why
+	}
 	if resp.StatusCode >= http.StatusInternalServerError {
 		return // perhaps a gateway's, with a clock of its own
 	}
@@ -200,10 +205,27 @@ type final struct{ error }
 
 func (f final) Unwrap() error { return f.error }
 
+// partialTries is how often a call is made that is answered in part. The last
+// such answer is kept.
+const partialTries = 2
+
+// errPartial says that an answer is good, but that a whole one may be had.
+var errPartial = errors.New("partial answer")
+
+// partial says in what way an answer is one in part, nothing if it is whole:
+// status 206, and a Warning that names who did not answer.
+func partial(resp *http.Response) string {
+	if resp.StatusCode != http.StatusPartialContent {
+		return ""
+	}
+	return "partial: " + clean(resp.Header.Get("Warning"), 150)
+}
+
 // get makes one call, as often as it takes. read is given each answer with
-// status 200 and reads and checks it whole; it must be ready to be called
-// again. asked is a time by the server's clock before the call was sent.
-func (c *client) get(ctx context.Context, path, query string, tries int, read func(body io.Reader) error) (asked time.Time, err error) {
+// status 200 or 206, and in what way it is partial, and reads and checks it
+// whole; it must be ready to be called again. asked is a time by the server's
+// clock before the call was sent.
+func (c *client) get(ctx context.Context, path, query string, tries int, read func(body io.Reader, partial string) error) (asked time.Time, err error) {
 	select {
 	case c.flight <- struct{}{}:
 		defer func() { <-c.flight }()
@@ -222,8 +244,16 @@ func (c *client) get(ctx context.Context, path, query string, tries int, read fu
 	failures, refused := 0, 0
 	req.SetResponseHandler(func(resp *http.Response) error {
 		defer drain(resp.Body)
-		if resp.StatusCode == http.StatusOK {
-			return read(resp.Body)
+		why := partial(resp)
+		if resp.StatusCode == http.StatusOK || why != "" {
+			err := read(resp.Body, why)
+			if err == nil && why != "" {
+				c.log.Warn("the API answers in part", "warning", why, "request", requestID(resp.Header))
+				if failures+1 < min(tries, partialTries) {
+					return errPartial
+				}
+			}
+			return err
 		}
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 		return apiError(resp, body, time.Now())

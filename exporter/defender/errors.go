@@ -68,15 +68,10 @@ func apiError(resp *http.Response, body []byte, now time.Time) *APIError {
 		e.Path = resp.Request.URL.Path
 	}
 	var answer struct {
-		Error struct {
-			Code    json.RawMessage `json:"code"`
-			Message string          `json:"message"`
-			Target  string          `json:"target"`
-		} `json:"error"`
+		Error errorBody `json:"error"`
 	}
 	if json.Unmarshal(body, &answer) == nil && (answer.Error.Code != nil || answer.Error.Message != "") {
-		e.Code = clean(strings.Trim(string(answer.Error.Code), `"`), 100)
-		e.Message, e.Target = clean(answer.Error.Message, 300), clean(answer.Error.Target, 100)
+		e.take(&answer.Error)
 	} else {
 		e.Excerpt = clean(string(body), 200)
 	}
@@ -87,6 +82,41 @@ func apiError(resp *http.Response, body []byte, now time.Time) *APIError {
 		}
 	}
 	return e
+}
+
+// errorBody is an error as both APIs write it, Graph with others inside of it.
+// Names are compared without regard to case: the one inside is innerError or
+// innererror.
+type errorBody struct {
+	Code    json.RawMessage `json:"code"`
+	Message string          `json:"message"`
+	Target  string          `json:"target"`
+	Request string          `json:"request-id"`
+	Inner   json.RawMessage `json:"innerError"`
+}
+
+// deepest bounds how far errors inside of errors are looked at.
+const deepest = 8
+
+// take notes what an error body says, and what those inside of it say that it
+// does not: Graph's own code may be empty, and its message as well.
+func (e *APIError) take(body *errorBody) {
+	fill := func(to *string, text string, limit int) {
+		if *to == "" {
+			*to = clean(text, limit)
+		}
+	}
+	for range deepest {
+		fill(&e.Code, strings.Trim(string(body.Code), `"`), 100)
+		fill(&e.Message, body.Message, 300)
+		fill(&e.Target, body.Target, 100)
+		fill(&e.RequestID, body.Request, 100)
+		inner := &errorBody{}
+		if len(body.Inner) == 0 || json.Unmarshal(body.Inner, inner) != nil {
+			return
+		}
+		body = inner
+	}
 }
 
 // requestID is the id that the server gave the request, under any of its names.

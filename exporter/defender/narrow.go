@@ -3,7 +3,6 @@ package defender
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -102,8 +101,12 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			if top > 1 && errors.Is(fail.err, rawjson.ErrTooLarge) && len(fail.rows) <= 1 {
 				return s.stretch(ctx, piece{p.query, 1}, 1, n, true, hand)
 			}
-			if n.spend() {
-				pieces = s.split(p.query, fail.rows, max(1, len(fail.rows)/4))
+			if fail.spent = !n.spend(); !fail.spent {
+				rows, few := s.bare(ctx, p.query, fail)
+				if few {
+					break
+				}
+				pieces = s.split(p.query, rows, max(1, len(rows)/4))
 				if len(pieces) == 0 {
 					pieces = s.halve(p.query)
 				}
@@ -129,6 +132,24 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			return next, true
 		}, deeper, hand)
 	}
+}
+
+// fewByID is how many incidents are fetched by their ids rather than in
+// narrower windows.
+const fewByID = 2
+
+// bare looks at what cannot be read as it is served without alerts, where the
+// API can leave them out: it shows where the incidents lie, and whether they
+// are so few that they may be fetched by their ids.
+func (s *Source) bare(ctx context.Context, q query, fail *failure) (rows []row, few bool) {
+	if s.cfg.API.expand == "" || q.bare || len(fail.rows) > mostByID {
+		return fail.rows, false
+	}
+	a, err := s.list(ctx, q.without(), s.pageSize(), 0, narrowAttempts)
+	if err != nil || len(a.rows) == 0 {
+		return fail.rows, false
+	}
+	return a.rows, len(a.rows) <= fewByID && !a.more
 }
 
 // replan plans a query anew that is too large, for the density that has just
@@ -259,14 +280,20 @@ func (s *Source) halve(q query) []piece {
 	return []piece{{left, 0}, {right, 0}}
 }
 
-// unfetched is what is handed on for a query that cannot be read. Where it is
-// known which incident it is about, that is fetched by its id, and if nothing
+// unfetched is what is handed on for a query that cannot be read. Where its
+// incidents can be listed without their alerts they are fetched by their ids.
+// Else, where it is known which incident it is about, that is, and if nothing
 // else is in the query it has been read after all.
 func (s *Source) unfetched(ctx context.Context, q query, fail *failure) (*found, error) {
 	f := q.found()
 	text := string(fail.why)
 	if fail.err != nil {
 		text = fail.err.Error()
+	}
+	if fail.why == broken && s.cfg.API.expand != "" && !q.bare && !fail.spent {
+		if found, err := s.singly(ctx, q); err != nil || found != nil {
+			return found, err
+		}
 	}
 	if fail.id != "" {
 		a, err := s.entity(ctx, fail.id)
@@ -295,7 +322,6 @@ func (s *Source) unfetched(ctx context.Context, q query, fail *failure) (*found,
 	}
 	f.asked, _ = s.client.now()
 	q = q.aligned(coarsest) // what was asked for may have been more than it says
-	s.log.Warn("a stretch cannot be read; later runs try again", "stretch", q, "error", text)
-	f.unfetched = []exporter.Stretch{{From: q.from, To: q.to, ID: fail.id, Error: fmt.Sprintf("%.500s", text)}}
+	f.unfetched = []exporter.Stretch{s.stretchOf(q, fail.id, text)}
 	return f, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"incident-exporter/exporter"
+	"incident-exporter/exporter/rawjson"
 )
 
 // openPatience is how often an open-ended set may move while it is counted.
@@ -46,6 +47,12 @@ func (s *Source) round(ctx context.Context, from, to time.Time) (*found, error) 
 	for skip, phase, stale, width := 0, atEnd, 0, 1; ; {
 		if phase != atEnd {
 			width = 1
+		}
+		if s.cfg.API.ceiling {
+			if skip > s.cfg.MaxSkip {
+				return nil, errors.New("the API takes no upper bound of time, and counts through fewer incidents than there are from " + rawjson.FormatTime(from) + " on")
+			}
+			width = min(width, 1+(s.cfg.MaxSkip-skip)/s.pageSize())
 		}
 		answers, err := s.several(ctx, q, skip, width, attempts)
 		if err != nil {

@@ -31,6 +31,9 @@ type pages struct {
 	overflow bool
 	density  float64 // rows a second at the newest end, as far as it was seen
 
+	size  int  // rows when the first page was answered
+	known bool // size is
+
 	foreseen  int // the page that expect was concluded from
 	unordered bool
 	err       error
@@ -98,10 +101,10 @@ func (p *pages) take() (page int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	page = p.next
-	if p.hurried && page > 0 && p.end < 0 && p.err == nil {
+	if p.hurried && page > 0 && p.end < 0 && p.err == nil && !(p.known && p.size <= p.top) {
 		p.overflow = true // the answer was full: the next ones would be for nothing
 	}
-	if p.err != nil || p.end >= 0 || p.overflow || page > p.sure() && p.arrived < page {
+	if p.err != nil || p.end >= 0 || p.overflow || page > p.sure() && p.arrived < page || p.known && page > 0 && page*p.top >= p.size {
 		return 0, false
 	}
 	if page > 0 && (4*p.held > 5*p.s.cfg.Hold || page*p.top > p.s.cfg.MaxSkip) {
@@ -115,6 +118,9 @@ func (p *pages) take() (page int, ok bool) {
 // sure is the last page that is surely there: what was foreseen from a page is
 // the more certain the less is left behind it.
 func (p *pages) sure() int {
+	if p.known {
+		return (p.size - 1) / p.top
+	}
 	left := (p.expect-p.top/2)/p.top - 1 - p.foreseen
 	return p.foreseen + left - left/16
 }
@@ -138,7 +144,14 @@ func (p *pages) answered(page int, a *answer, err error) bool {
 	p.held += a.pile.bytes
 	p.s.held.add(a.pile.bytes)
 	p.s.pace.weigh(len(a.rows), a.pile.bytes)
-	p.foresee(page, a.rows)
+	if page == 0 {
+		p.size, p.known = p.s.size(a)
+	}
+	if p.known {
+		p.measure(page)
+	} else {
+		p.foresee(page, a.rows)
+	}
 	if p.asked.IsZero() || a.asked.Before(p.asked) {
 		p.asked = a.asked
 	}
@@ -146,6 +159,21 @@ func (p *pages) answered(page int, a *answer, err error) bool {
 		p.end, p.more = page, a.more
 	}
 	return true
+}
+
+// measure gives up a window of which the first page says that it is too large.
+func (p *pages) measure(page int) {
+	if page > 0 {
+		return
+	}
+	p.expect = p.size
+	if float64(p.size) <= p.s.roomFor() {
+		return
+	}
+	p.overflow = true
+	if span := p.q.to.Sub(p.q.from).Seconds(); !p.q.to.IsZero() && p.q.since.IsZero() && p.q.until.IsZero() && span >= 1 {
+		p.density = float64(p.size) / span
+	}
 }
 
 // foresee concludes from the newest rows, where those come first, how many

@@ -29,6 +29,7 @@ type pace struct {
 	single  int     // windows still to be read as single answers
 	penalty int     // how many it will be next time
 	perRow  float64 // bytes a row is held in
+	most    int     // rows of a window
 }
 
 // seen learns from the newest incidents of an open-ended answer.
@@ -125,7 +126,7 @@ func (p *pace) target(top int, hold int64) int {
 	if p.pages == 0 {
 		p.pages = firstPages
 	}
-	n := p.pages * top
+	n := max(top, min(p.pages*top, p.most))
 	if hold > 0 {
 		n = min(n, max(top, int(float64(hold)*7/8/p.bytesPerRow())))
 	}

@@ -16,6 +16,15 @@ type query struct {
 	// part: more of the same instant follows in another query, so that this
 	// one covers no time.
 	part bool
+
+	// bare: without their alerts, where the API can leave them out.
+	bare bool
+}
+
+// without is the query of the same incidents without their alerts.
+func (q query) without() query {
+	q.bare = true
+	return q
 }
 
 // aligned is the query as a server of that resolution understands it, or more.

@@ -1,7 +1,7 @@
-// Package defender reads the incidents API of Microsoft Defender XDR
-// (GET /api/incidents) so that nothing is lost.
+// Package defender reads the incidents APIs of Microsoft Defender XDR, that of
+// its own and that of Microsoft Graph (api.go), so that nothing is lost.
 //
-// The API promises little: no order, no consistent pages, no bound on what
+// They promise little: no order, no consistent pages, no bound on what
 // changes while pages are read; its $skip counts through a set that changes.
 // So nothing is taken for complete because an answer ended. A window of update
 // time that lies in the past is complete when that can be shown from what was
@@ -39,9 +39,10 @@ type Config struct {
 	Hold        int64         // bytes of lines held compressed until their windows are proven
 	Log         *slog.Logger
 
-	Path      string        // default /api/incidents
-	Top       int           // the API's largest page, default 100
-	MaxSkip   int           // highest $skip that is used, default 10,000
+	API       API           // default Defender
+	Path      string        // default the API's
+	Top       int           // largest page, default the API's
+	MaxSkip   int           // highest $skip that is used, default the API's
 	Retention time.Duration // default 180 days
 }
 
@@ -62,6 +63,7 @@ type Source struct {
 	top        int           // page size, less than cfg.Top where the server caps it
 	earliest   time.Time     // earliest instant asked for with this page size
 	doubt      time.Time     // earliest instant asked for with a larger one
+	counts     trust
 	pace       pace
 }
 
@@ -69,14 +71,15 @@ var _ exporter.Source = (*Source)(nil)
 
 // New returns a Source that has asked for nothing yet.
 func New(cfg Config) *Source {
+	cfg.API = cfg.API.orDefender()
 	if cfg.Path == "" {
-		cfg.Path = "/api/incidents"
+		cfg.Path = cfg.API.path
 	}
 	if cfg.Top == 0 {
-		cfg.Top = 100
+		cfg.Top = cfg.API.top
 	}
 	if cfg.MaxSkip == 0 {
-		cfg.MaxSkip = 10_000
+		cfg.MaxSkip = cfg.API.maxSkip
 	}
 	if cfg.Retention == 0 {
 		cfg.Retention = 180 * 24 * time.Hour
@@ -86,9 +89,10 @@ func New(cfg Config) *Source {
 	}
 	return &Source{
 		cfg: cfg, log: cfg.Log, unit: rawjson.Tick, top: cfg.Top,
-		client: newClient(cfg.Origin, cfg.Transport, cfg.Tokens, &quota{limits: cfg.Quota}, cfg.Concurrency, cfg.Log),
-		names:  rawjson.Names{ID: "incidentId", Updated: "lastUpdateTime", Created: "createdTime"},
+		client: newClient(&cfg),
+		names:  cfg.API.names,
 		memory: newMemory(2 * cfg.MaxAnswer), packer: newPacker(cfg.Concurrency), held: held{freed: make(chan struct{})},
+		pace: pace{most: cfg.MaxSkip * 85 / 100},
 	}
 }
 
@@ -98,7 +102,7 @@ func (s *Source) Now() (time.Time, bool) { return s.client.now() }
 // Clock implements exporter.Source. It asks for what is updated long after
 // now: nothing, so that no incident can make it fail.
 func (s *Source) Clock(ctx context.Context) error {
-	_, err := s.list(ctx, query{from: time.Now().UTC().AddDate(10, 0, 0).Truncate(time.Second)}, 1, 0, attempts)
+	_, err := s.list(ctx, query{from: time.Now().UTC().AddDate(10, 0, 0).Truncate(time.Second), bare: true}, 1, 0, attempts)
 	return err
 }
 
@@ -171,21 +175,24 @@ func (s *Source) Since(ctx context.Context, from time.Time) (*exporter.Segment, 
 	}
 	date := s.date()
 	s.pace.seen(a.rows, s.pageSize())
-	if len(a.rows) >= s.pageSize() || a.more {
+	if (len(a.rows) >= s.pageSize() || a.more) && !s.alone(a) {
 		return nil, nil
 	}
-	if len(a.rows) > 0 {
-		behind, err := s.list(ctx, q, 1, len(a.rows), attempts)
+	f := found{from: from, to: date, asked: a.asked, rows: a.rows}
+	if f.twice() != "" {
+		return nil, nil
+	}
+	if len(a.rows) > 0 && !s.alone(a) {
+		behind, err := s.list(ctx, q.without(), 1, len(a.rows), attempts)
 		if err != nil {
 			return nil, s.blocked(ctx, err)
 		}
 		if len(behind.rows) > 0 {
 			return nil, nil // grown, or capped: closed windows will tell
 		}
-	}
-	f := found{from: from, to: date, asked: a.asked, rows: a.rows}
-	if f.twice() != "" {
-		return nil, nil
+		if !s.ended(a, behind, len(a.rows)) {
+			return nil, nil
+		}
 	}
 	return f.segment(s.packer), nil
 }

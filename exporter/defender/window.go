@@ -69,6 +69,8 @@ type failure struct {
 	id   string // broken: the incident that the error is about, if known
 	mark int    // broken: calls that had succeeded when it failed
 
+	spent bool // broken: nothing more may be spent on finding out
+
 	density float64 // tooFull: rows a second at the newest end, if known
 }
 
@@ -80,6 +82,9 @@ const fewAnswers = 3
 var errNoBound = errors.New("the API takes no upper bound of time")
 
 // window reads the query once. expect is how many rows it is likely to have.
+//
+// Where it is known how many rows there were when the first page was answered,
+// as many different ones are all of it (count.go says when).
 //
 // A single answer of N rows, fewer than $top, is complete if $skip=N answers
 // empty: it was one answer, and nothing lay behind it.
@@ -131,20 +136,27 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 	if f.twice() != "" {
 		return nil, &failure{why: busy, rows: f.rows}, nil
 	}
-	if n > s.cfg.MaxSkip {
+	if s.sized(p, f.rows, clock) {
+		return f, nil, nil
+	}
+	// An end that is seen at the highest $skip, or behind it, is none.
+	if n >= s.cfg.MaxSkip {
 		return nil, &failure{why: tooFull, rows: f.rows}, nil
 	}
-	behind, err := s.list(ctx, q, 1, n, tries)
+	behind, err := s.list(ctx, q.without(), 1, n, tries)
 	if err != nil {
 		return s.failed(p, err)
 	}
 	if len(behind.rows) > 0 || behind.more {
-		return nil, s.behind(ctx, q, p, f.rows, tries), nil
+		return nil, s.behind(ctx, q.without(), p, f.rows, tries), nil
+	}
+	if !s.ended(p.answers[0], behind, n) {
+		return nil, &failure{why: tooFull, rows: f.rows}, nil
 	}
 	if len(p.answers[0].rows) == n && n < top && !p.more {
 		return f, nil, nil // a single answer
 	}
-	why, err := s.changed(ctx, q, f.rows, clock, tries)
+	why, err := s.changed(ctx, q.without(), f.rows, clock, tries)
 	if err != nil {
 		return s.failed(p, err)
 	}
@@ -209,6 +221,7 @@ func (s *Source) changed(ctx context.Context, q query, rows []row, clock time.Ti
 	check := query{
 		from:  clock.Add(-s.cfg.Overlap).Truncate(unit),
 		until: newest.Truncate(coarsest).Add(coarsest), // however coarsely it compares, the newest is below
+		bare:  true,
 	}
 	a, err := s.open(ctx, check, fewAnswers, tries)
 	if err != nil || a == nil {
@@ -260,7 +273,7 @@ func rowsOf(answers []*answer) (rows []row) {
 
 // open reads an open-ended set in at most few answers, nil if it takes more.
 // Such a set only grows: D distinct incidents, and then nothing at $skip=D,
-// are all of it.
+// are all of it; so is one answer that holds as many as there are.
 func (s *Source) open(ctx context.Context, q query, few, tries int) ([]row, error) {
 	rows, ids := []row{}, map[string]bool{}
 	for n := 0; n <= few; n++ {
@@ -270,6 +283,9 @@ func (s *Source) open(ctx context.Context, q query, few, tries int) ([]row, erro
 		}
 		if len(a.rows) == 0 {
 			return rows, nil
+		}
+		if n == 0 && s.alone(a) {
+			return a.rows, nil
 		}
 		before := len(ids)
 		for i := range a.rows {

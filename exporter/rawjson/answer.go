@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"strconv"
 )
 
 // ErrTooLarge says that an answer is larger than the limit.
@@ -16,6 +17,10 @@ type Answer struct {
 	// NextLink: the answer holds a non-null @odata.nextLink ("more follows").
 	// It is known once Next has returned io.EOF.
 	NextLink bool
+
+	// Count is the answer's @odata.count, -1 where it holds none that is a
+	// number. It is known at the same time.
+	Count int
 
 	// Grow, if not nil, is told before the buffer grows and by how many
 	// bytes; its error ends the reading.
@@ -45,7 +50,7 @@ func NewAnswer(r io.Reader, names Names, limit int64, buf []byte) *Answer {
 	if cap(buf) < 512 {
 		buf = make([]byte, 64<<10)
 	}
-	return &Answer{r: r, names: names, limit: limit, buf: buf[:cap(buf)]}
+	return &Answer{Count: -1, r: r, names: names, limit: limit, buf: buf[:cap(buf)]}
 }
 
 // Buffer returns the buffer for use by another Answer, once this one is done.
@@ -169,6 +174,11 @@ func (a *Answer) member() error {
 	}
 	if key == "@odata.nextLink" && a.buf[from] == '"' && a.pos-from > 2 {
 		a.NextLink = true
+	}
+	if key == "@odata.count" {
+		if n, err := strconv.Atoi(string(a.buf[from:a.pos])); err == nil && n >= 0 {
+			a.Count = n
+		}
 	}
 	return a.comma()
 }

@@ -70,6 +70,14 @@ func Entity(dst, text []byte, names Names) ([]byte, Incident, error) {
 	return s.dst, in, err
 }
 
+// Has says whether the object in line, a stored line, has a member of that
+// name at its top.
+func Has(line []byte, name string) bool {
+	s := scan{names: &Names{ID: name}}
+	_, err := s.value(line)
+	return err != nil || s.members.ID != nil
+}
+
 // scan checks one JSON value in one pass.
 type scan struct {
 	names   *Names // members to look for in the outermost object, nil for none

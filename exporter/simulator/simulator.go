@@ -176,7 +176,7 @@ func (s *Simulator) Calls() Calls {
 
 // Violations returns what callers did that a good one does not, in order, the
 // first thousand. Each begins with its kind: "quota: ", "audience: ",
-// "nextlink: ", "option: ", "top: ", "auth: " or "path: ".
+// "nextlink: ", "option: ", "top: ", "skip: ", "auth: " or "path: ".
 func (s *Simulator) Violations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
