@@ -6,8 +6,8 @@ import "time"
 // closed window only shrinks, so that as many different ones as it had when
 // the first page was answered are all of it. But a count that is not of the
 // set, or wrong, would hide what is missing. So it is believed once it has
-// been seen to be right: one answer held as many rows as it counted, $skip
-// behind them answered empty, and that empty answer still counted them. Until
+// been seen to be right: a window was shown complete without it, and both the
+// first answer and the empty one behind the rows counted just these. Until
 // then, and where there is no count or a wrong one, windows are read as if
 // there were none.
 
@@ -54,10 +54,17 @@ func (s *Source) ended(first, behind *answer, n int) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.counts == untested && single && n > 0 && first.count == n && behind.count == n {
+	return behind.count <= n || s.counts != right
+}
+
+// complete notes what n rows that have been shown complete tell of the counts
+// of their first answer and of the empty one behind them.
+func (s *Source) complete(first, behind *answer, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counts == untested && n > 0 && first.count == n && behind.count == n {
 		s.counts = right
 	}
-	return behind.count <= n || s.counts != right
 }
 
 // size is how many incidents there were in all when an answer was given,

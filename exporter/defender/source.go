@@ -193,6 +193,7 @@ func (s *Source) Since(ctx context.Context, from time.Time) (*exporter.Segment, 
 		if !s.ended(a, behind, len(a.rows)) {
 			return nil, nil
 		}
+		s.complete(a, behind, len(a.rows))
 	}
 	return f.segment(s.packer), nil
 }

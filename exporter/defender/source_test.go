@@ -2,6 +2,7 @@ package defender_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ import (
 type token struct {
 	transport http.RoundTripper
 	lock      chan struct{}
+	audience  string // DefaultAudience if empty
 	value     string
 }
 
@@ -35,7 +37,7 @@ func (s *token) Token(ctx context.Context, stale string) (string, error) {
 	}
 	form := url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {simulator.DefaultClientID},
-		"client_secret": {simulator.DefaultSecret}, "scope": {simulator.DefaultAudience + "/.default"},
+		"client_secret": {simulator.DefaultSecret}, "scope": {cmp.Or(s.audience, simulator.DefaultAudience) + "/.default"},
 	}
 	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "https://login.fabrikam.example/"+simulator.DefaultTenant+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -86,12 +88,13 @@ func newTenant(t *testing.T, opts simulator.Options, change func(*simulator.Beha
 // got is what a Read handed on.
 type got struct {
 	lines     map[string]string // by id
+	how       map[string]string
 	unfetched []exporter.Stretch
 	last      time.Time
 }
 
 func (tn *tenant) read(ctx context.Context, from, to time.Time) (*got, error) {
-	g := &got{lines: map[string]string{}, last: from}
+	g := &got{lines: map[string]string{}, how: map[string]string{}, last: from}
 	err := tn.source.Read(ctx, from, to, false, func(s *exporter.Segment) error {
 		if s.From.After(g.last) {
 			tn.t.Errorf("a segment begins at %v, the last ended at %v", s.From, g.last)
@@ -102,7 +105,7 @@ func (tn *tenant) read(ctx context.Context, from, to time.Time) (*got, error) {
 			if err != nil {
 				return err
 			}
-			g.lines[r.ID] = string(line)
+			g.lines[r.ID], g.how[r.ID] = string(line), r.How
 		}
 		g.unfetched = append(g.unfetched, s.Unfetched...)
 		return nil

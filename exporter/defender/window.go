@@ -154,6 +154,7 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 		return nil, &failure{why: tooFull, rows: f.rows}, nil
 	}
 	if len(p.answers[0].rows) == n && n < top && !p.more {
+		s.complete(p.answers[0], behind, n)
 		return f, nil, nil // a single answer
 	}
 	why, err := s.changed(ctx, q.without(), f.rows, clock, tries)
@@ -163,6 +164,7 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 	if why != "" {
 		return nil, &failure{why: why, rows: f.rows}, nil
 	}
+	s.complete(p.answers[0], behind, n)
 	return f, nil, nil
 }
 
