@@ -469,9 +469,6 @@ func TestLateOneIsNoReplacement(t *testing.T) {
 		var late simulator.Version
 		for late.VisibleFrom.Before(tn.sim.Now().Add(10 * time.Minute)) {
 			late = create(1)
-			if !late.VisibleFrom.After(tn.sim.Now()) {
-				continue
-			}
 		}
 		tn.sim.Change(func(b *simulator.Behaviour) { b.LateBy = 0 })
 		newest := create(60)
