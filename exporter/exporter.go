@@ -90,6 +90,7 @@ func (e *Exporter) Run(ctx context.Context) (Progress, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.RunTimeout)
 	defer cancel()
 	p := &pass{e: e, begun: begun}
+	defer e.ledger.Rest()
 	for lost := 0; ; lost++ {
 		err := p.run(ctx)
 		if errors.Is(err, ledger.ErrRival) && ctx.Err() == nil {

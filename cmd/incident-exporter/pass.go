@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"incident-exporter/auth"
+	"incident-exporter/exporter/defender"
 	"incident-exporter/exporter/ledger"
 )
 
@@ -26,9 +27,11 @@ type passes struct {
 	within *slog.Logger // of what happens within a pass
 	line   *progressLine
 
-	transport http.RoundTripper // to the API, of all tenants together
-	printing  sync.Mutex        // one result at a time
-	skipped   atomic.Int64      // passes that were not made because the tenant's last one was not over
+	transport http.RoundTripper   // to the API, of all tenants together
+	share     *defender.Share     // of what they may use of this machine
+	finished  func(*streamPasses) // told after each tenant's pass; may be nil
+	printing  sync.Mutex          // one result at a time
+	skipped   atomic.Int64        // passes that were not made because the tenant's last one was not over
 
 	mu          sync.Mutex
 	sink        archive
@@ -37,6 +40,10 @@ type passes struct {
 	listed      []tenant // the last list that could be read
 	expiryTold  time.Time
 }
+
+// mostCalls is how many API calls are in flight at once, of all tenants together. It takes a call of
+// less than half a second to keep a thousand tenants at what their quotas allow for long.
+const mostCalls = 200
 
 // newPasses loads the configuration and prepares passes. Nothing of the API or the archive is read
 // or written before the first of them.
@@ -52,6 +59,7 @@ func (a *app) newPasses(asJSON bool) (*passes, error) {
 	p := &passes{
 		app: a, cfg: cfg, json: asJSON, streams: map[ledger.Stream]*streamPasses{},
 		transport: newHTTPClient(int(cfg.Exporter.Concurrency)).Transport,
+		share:     defender.NewShare(mostCalls, int64(cfg.Exporter.MaxAnswerBytes)),
 	}
 	p.log, p.within, p.line = a.newProgress(cfg)
 	return p, nil
@@ -158,6 +166,9 @@ func (p *passes) make(ctx context.Context) error {
 			}
 			defer s.busy.Store(false)
 			errs[i] = s.make(ctx, sink, only)
+			if p.finished != nil {
+				p.finished(s)
+			}
 			if !only {
 				p.line.tenants(int(done.Add(1)), len(own))
 			}

@@ -30,15 +30,21 @@ func (p *passes) wire(t tenant, sink archive, log *slog.Logger, begin func(conte
 		return nil, nil, &exitError{code: exitUsage, err: err}
 	}
 	w := &wiring{api: a, tokens: auth.NewTokens(credential, t.id)}
+	served := defender.Defender()
+	if t.source == "graph" {
+		served = defender.Graph()
+	}
 	w.source = defender.New(defender.Config{
+		API:         served,
 		Origin:      a.origin,
-		Path:        a.path + "/api/incidents",
+		Path:        a.path + served.Path(),
 		Transport:   p.transport,
 		Tokens:      w.tokens,
 		Quota:       a.quota.limits(),
 		Concurrency: int(cfg.Exporter.Concurrency),
 		Overlap:     cfg.Exporter.Overlap.Duration,
 		MaxAnswer:   int64(cfg.Exporter.MaxAnswerBytes),
+		Share:       p.share,
 		Log:         log,
 	})
 	version, _ := buildVersion()

@@ -44,6 +44,7 @@ type client struct {
 	http   *http.Client
 	quota  *quota
 	flight chan struct{} // calls in flight
+	share  *Share
 	log    *slog.Logger
 
 	mu        sync.Mutex
@@ -56,7 +57,7 @@ type client struct {
 }
 
 func newClient(cfg *Config) *client {
-	c := &client{origin: cfg.Origin, api: cfg.API, quota: &quota{limits: cfg.Quota}, flight: make(chan struct{}, cfg.Concurrency), log: cfg.Log}
+	c := &client{origin: cfg.Origin, api: cfg.API, quota: &quota{limits: cfg.Quota}, flight: make(chan struct{}, cfg.Concurrency), share: cfg.Share, log: cfg.Log}
 	c.http = &http.Client{
 		Transport:     &authorised{c: c, next: cfg.Transport, tokens: cfg.Tokens},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -94,6 +95,12 @@ func (a *authorised) RoundTrip(req *http.Request) (*http.Response, error) {
 			a.c.quota.sent(call)
 			return nil, final{err}
 		}
+		// Last of all, so that nobody who waits for something else has a place.
+		if err := a.c.share.take(req.Context(), a.c); err != nil {
+			a.c.quota.sent(call)
+			return nil, final{err}
+		}
+		a.c.quota.going(call)
 		resp, err := a.send(req, token, call)
 		if err != nil || resp.StatusCode != http.StatusUnauthorized || stale != "" {
 			return resp, err
@@ -124,10 +131,12 @@ func (a *authorised) send(req *http.Request, token string, call *call) (*http.Re
 			err = errSlow
 		}
 		cancel()
+		a.c.share.done(a.c)
 		return nil, err
 	}
 	a.c.received(resp)
-	resp.Body = &timedBody{resp.Body, ctx, cancel}
+	end := sync.OnceFunc(func() { cancel(); a.c.share.done(a.c) })
+	resp.Body = &timedBody{resp.Body, ctx, end}
 	return resp, nil
 }
 
@@ -135,8 +144,8 @@ var errSlow = fmt.Errorf("no complete answer within %v", attemptTime)
 
 type timedBody struct {
 	io.ReadCloser
-	ctx    context.Context
-	cancel context.CancelFunc
+	ctx context.Context
+	end func() // of the call
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
@@ -148,7 +157,7 @@ func (b *timedBody) Read(p []byte) (int, error) {
 }
 
 func (b *timedBody) Close() error {
-	defer b.cancel()
+	defer b.end()
 	return b.ReadCloser.Close()
 }
 

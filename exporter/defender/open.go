@@ -100,7 +100,7 @@ func (s *Source) round(ctx context.Context, from, to time.Time) (*found, error) 
 		default:
 			skip, phase = len(latest), atEnd
 		}
-		if size > 4*s.cfg.Hold {
+		if size > 4*s.hold() {
 			size = f.keepOldest(latest, size/2)
 		}
 	}

@@ -88,7 +88,7 @@ func (p *pages) bring(ctx context.Context, page int) bool {
 func (p *pages) ask(ctx context.Context, page int) (a *answer, err error) {
 	a = &answer{}
 	defer caught(&err)
-	if err := p.s.held.room(ctx, p.s.cfg.Hold/2); err != nil {
+	if err := p.s.held.room(ctx, p.s.hold()/2); err != nil {
 		return a, err
 	}
 	return p.s.list(ctx, p.q, p.top, page*p.top, p.tries)
@@ -107,7 +107,7 @@ func (p *pages) take() (page int, ok bool) {
 	if p.err != nil || p.end >= 0 || p.overflow || page > p.sure() && p.arrived < page || p.known && page > 0 && page*p.top >= p.size {
 		return 0, false
 	}
-	if page > 0 && (4*p.held > 5*p.s.cfg.Hold || page*p.top > p.s.cfg.MaxSkip) {
+	if page > 0 && (4*p.held > 5*p.s.hold() || page*p.top > p.s.cfg.MaxSkip) {
 		p.overflow = true
 		return 0, false
 	}

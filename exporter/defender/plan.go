@@ -188,6 +188,7 @@ func (s *Source) Read(ctx context.Context, from, to time.Time, again bool, hand 
 			return err
 		}
 	}
+	defer s.cfg.Share.begin()()
 	s.held.reset() // a reading that was cut off did not give back what it held
 	n := &narrowing{}
 	at := from
@@ -216,7 +217,7 @@ func (s *Source) planned(from, to time.Time) func() (piece, bool) {
 		if !from.Before(to) {
 			return piece{}, false
 		}
-		p := s.pace.next(from, to, s.pageSize(), s.cfg.Hold, s.resolution())
+		p := s.pace.next(from, to, s.pageSize(), s.hold(), s.resolution())
 		from = p.to
 		return p, true
 	}
@@ -307,5 +308,5 @@ func (s *Source) width(width int) int {
 func (s *Source) roomFor() float64 {
 	s.pace.mu.Lock()
 	defer s.pace.mu.Unlock()
-	return min(float64(s.cfg.MaxSkip), 1.25*float64(s.cfg.Hold)/s.pace.bytesPerRow())
+	return min(float64(s.cfg.MaxSkip), 1.25*float64(s.hold())/s.pace.bytesPerRow())
 }

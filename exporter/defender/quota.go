@@ -102,6 +102,15 @@ func (q *quota) next(now time.Time, again bool) time.Time {
 	return at
 }
 
+// going notes that a call is about to go out: what it waited for since it was
+// allowed is over.
+func (q *quota) going(c *call) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c.at = time.Now()
+	q.sort()
+}
+
 // sent notes that a call has gone out now.
 func (q *quota) sent(c *call) {
 	q.mu.Lock()
@@ -113,7 +122,7 @@ func (q *quota) sent(c *call) {
 }
 
 // done notes that a call is over; if it is not known when it went out, it was
-// when it was allowed.
+// when it was about to.
 func (q *quota) done(c *call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

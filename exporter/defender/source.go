@@ -36,7 +36,8 @@ type Config struct {
 	Concurrency int           // calls in flight
 	Overlap     time.Duration // how late a change may become visible
 	MaxAnswer   int64         // bytes of one answer; of one incident alone 8 times that
-	Hold        int64         // bytes of lines held compressed until their windows are proven
+	Hold        int64         // bytes of lines held compressed until their windows are proven; default: what Share gives
+	Share       *Share        // with the sources of other tenants; nil: this one is alone
 	Log         *slog.Logger
 
 	API       API           // default Defender
@@ -84,16 +85,24 @@ func New(cfg Config) *Source {
 	if cfg.Retention == 0 {
 		cfg.Retention = 180 * 24 * time.Hour
 	}
-	if cfg.Hold == 0 {
-		cfg.Hold = 7 << 19
+	if cfg.Share == nil {
+		cfg.Share = NewShare(cfg.Concurrency, cfg.MaxAnswer)
 	}
 	return &Source{
 		cfg: cfg, log: cfg.Log, unit: rawjson.Tick, top: cfg.Top,
 		client: newClient(&cfg),
 		names:  cfg.API.names,
-		memory: newMemory(2 * cfg.MaxAnswer), packer: newPacker(cfg.Concurrency), held: held{freed: make(chan struct{})},
+		memory: cfg.Share.memory, packer: newPacker(cfg.Concurrency), held: held{freed: make(chan struct{})},
 		pace: pace{most: cfg.MaxSkip * 85 / 100},
 	}
+}
+
+// hold is how many bytes of lines may be held, compressed.
+func (s *Source) hold() int64 {
+	if s.cfg.Hold > 0 {
+		return s.cfg.Hold
+	}
+	return s.cfg.Share.hold()
 }
 
 // Now implements exporter.Source.

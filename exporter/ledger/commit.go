@@ -102,6 +102,10 @@ func (l *Ledger) NewBatch() (*Batch, error) {
 	return l.z.batch(compressionOf(l.head.Next))
 }
 
+// Rest gives back what takes memory only while batches are made: between
+// passes, of which a process may have thousands. No batch may be open.
+func (l *Ledger) Rest() { l.z = compressors{} }
+
 // Commit appends the batch and the claim to the chain.
 //
 // First the data object is put at the key that the head names: whoever holds
