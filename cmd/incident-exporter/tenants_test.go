@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,11 +47,11 @@ func newPartner(t *testing.T, incidents []int, settings ...string) *partner {
 	for i, n := range incidents {
 		ids = append(ids, tenantNumber(i))
 		p.sims = append(p.sims, simulator.New(simulator.Options{
-			Seed: uint64(i), Tenant: tenantNumber(i), Incidents: n, Size: 700, Span: 179 * 24 * time.Hour, Audience: simulator.DefaultAudience,
+			Seed: uint64(i), Tenant: tenantNumber(i), Incidents: n, Size: 700, Span: 20 * 24 * time.Hour, Audience: simulator.DefaultAudience,
 		}))
 	}
 	cfg := load(t, append([]string{"AZURE_CLIENT_ID=" + simulator.DefaultClientID, "AZURE_CLIENT_SECRET=" + simulator.DefaultSecret,
-		"EXPORTER_TENANTS=" + strings.Join(ids, ","), "EXPORTER_AUDIENCE=" + simulator.DefaultAudience, "EXPORTER_TOKEN_ENDPOINT=v1", "EXPORTER_RUN_TIMEOUT=240h"}, settings...)...)
+		"EXPORTER_TENANTS=" + strings.Join(ids, ","), "EXPORTER_AUDIENCE=" + simulator.DefaultAudience, "EXPORTER_TOKEN_ENDPOINT=v1", "EXPORTER_RUN_TIMEOUT=240h", "EXPORTER_START=21d"}, settings...)...)
 	if len(cfg.problems) > 0 {
 		t.Fatal(cfg.problems)
 	}
@@ -164,4 +168,157 @@ func TestThousandTenants(t *testing.T) {
 		}
 		p.whole(t, nil)
 	})
+}
+
+// TestATenthFails: the others are exported, and each that failed is named with the reason.
+func TestATenthFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		incidents := make([]int, 500)
+		for i := range incidents {
+			incidents[i] = 5
+		}
+		p := newPartner(t, incidents)
+		failing := map[int]bool{}
+		for i, sim := range p.sims {
+			if i%10 == 4 {
+				failing[i] = true
+				sim.Change(func(b *simulator.Behaviour) { b.Consent = false })
+			}
+		}
+		time.Sleep(2 * time.Hour)
+		err := p.make(t.Context())
+		var exit *exitError
+		if !errors.As(err, &exit) || exit.code != exitPartial || !strings.Contains(err.Error(), "50 of 500 tenants failed") {
+			t.Errorf("%v", err)
+		}
+		for i := range p.sims {
+			said := strings.Contains(p.log.String(), `msg="tenant failed" source=defender tenant=`+tenantNumber(i)+` `)
+			if said != failing[i] {
+				t.Errorf("tenant %d: named as failed: %v", i, said)
+			}
+		}
+		if n := strings.Count(p.log.String(), "AADSTS65001"); n != 50 {
+			t.Errorf("the reason is given %d times", n)
+		}
+		p.whole(t, failing)
+
+		// They are made up for once they have consented.
+		for i := range failing {
+			p.sims[i].Change(func(b *simulator.Behaviour) { b.Consent = true })
+		}
+		time.Sleep(5 * time.Minute)
+		if err := p.make(t.Context()); err != nil {
+			t.Error(err)
+		}
+		p.whole(t, nil)
+	})
+}
+
+// TestABackfillKeepsNobodyWaiting: while one tenant's pass takes long, the next ticks export the others.
+func TestABackfillKeepsNobodyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPartner(t, []int{20_000, 50, 50})
+		time.Sleep(2 * time.Hour)
+		var first sync.WaitGroup
+		first.Go(func() {
+			if err := p.make(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(time.Minute)
+		if err := p.make(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := p.skipped.Load(); n != 1 || !strings.Contains(p.log.String(), "skipped: the tenant's last pass is still under way") {
+			t.Errorf("%d passes skipped", n)
+		}
+		head, err := ledger.Head(t.Context(), p.mem, ledger.Stream{Source: "defender", Tenant: tenantNumber(1)})
+		if err != nil || time.Since(head.Window.To.Time) > 3*time.Minute {
+			t.Errorf("the second tenant is covered until %v, %v", head.Window.To, err)
+		}
+		first.Wait()
+		p.whole(t, nil)
+	})
+}
+
+// TestTenantsOfAFile: the file is read again by each pass; a line that is wrong costs itself alone,
+// and a file that is gone, or damaged, nothing.
+func TestTenantsOfAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tenants")
+	write := func(lines ...string) {
+		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("contoso=" + tenantNumber(0))
+	synctest.Test(t, func(t *testing.T) {
+		p := newPartner(t, []int{20, 30, 40}, "EXPORTER_TENANTS=", "EXPORTER_TENANTS_FILE="+path)
+		time.Sleep(2 * time.Hour)
+		pass := func() error { time.Sleep(5 * time.Minute); return p.make(t.Context()) }
+		if err := pass(); err != nil {
+			t.Error(err)
+		}
+		p.whole(t, map[int]bool{1: true, 2: true})
+		write("contoso="+tenantNumber(0), "contoso.example", tenantNumber(1))
+		if err := pass(); !strings.Contains(fmt.Sprint(err), "1 of 3 tenants failed") || !strings.Contains(p.log.String(), "line 2 of EXPORTER_TENANTS_FILE") {
+			t.Errorf("%v\n%s", err, p.log.String())
+		}
+		p.whole(t, map[int]bool{2: true})
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := pass(); err != nil || !strings.Contains(p.log.String(), "the tenants of the last run are gone on with") {
+			t.Errorf("%v", err)
+		}
+		write(tenantNumber(1), tenantNumber(2))
+		if err := pass(); err != nil || !strings.Contains(p.log.String(), "tenant is not listed any more") {
+			t.Errorf("%v", err)
+		}
+		p.whole(t, nil)
+	})
+}
+
+// TestPartner runs the real program for three tenants: one of them fails, the parts of two processes
+// make up the whole, and a part that is doubled does no harm.
+func TestPartner(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, simulator.Options{Seed: 5, Incidents: 150})
+	sims := []*simulator.Simulator{s.sim}
+	tenants := "contoso=" + testTenant
+	for i := range 3 {
+		sim := simulator.New(simulator.Options{Seed: uint64(40 + i), Tenant: tenantNumber(i), Secret: canary, Incidents: 100, Span: 36 * time.Hour})
+		sim.Change(func(b *simulator.Behaviour) { b.Quota, b.ClockSkew = nil, 2*time.Minute })
+		sims, tenants = append(sims, sim), tenants+","+tenantNumber(i)
+	}
+	s.server.Config.Handler = simulator.Tenants(sims...)
+	sims[2].Change(func(b *simulator.Behaviour) { b.Consent = false })
+	s.env = append(s.env, "AZURE_TENANT_ID=", "EXPORTER_TENANTS="+tenants)
+	r := s.run(nil, "export")
+	if r.code != exitPartial || strings.Count(r.stdout, "\n") != 3 || !strings.Contains(r.stdout, " defender/"+testTenant+"\n") ||
+		!strings.Contains(r.stderr, "1 of 4 tenants failed") || !strings.Contains(r.stderr, "AADSTS65001") || !strings.Contains(r.stderr, `"name":"contoso"`) {
+		t.Errorf("%+v", r)
+	}
+	if r := s.run(nil, "token"); r.code != exitFailed || strings.Count(r.stdout, "can read incidents  yes") != 3 || !strings.Contains(r.stdout, "AADSTS65001") {
+		t.Errorf("token: %+v", r)
+	}
+	sims[2].Change(func(b *simulator.Behaviour) { b.Consent = true })
+	for _, part := range []string{"1/2", "2/2", "2/2"} {
+		if r := s.run([]string{"EXPORTER_SHARD=" + part}, "export"); r.code != exitDone {
+			t.Errorf("part %s: %+v", part, r)
+		}
+	}
+	if r := s.done("verify", "--strict"); !strings.HasPrefix(r.stdout, "whole: 4 streams, ") || !strings.Contains(r.stdout, ", 450 versions") {
+		t.Errorf("verify: %s", r.stdout)
+	}
+	for _, sim := range sims {
+		if v := sim.Violations(); len(v) > 0 {
+			t.Errorf("violations %q", v)
+		}
+	}
+	for _, sim := range sims {
+		sim.Change(func(b *simulator.Behaviour) { b.Consent = false })
+	}
+	if r := s.run(nil, "export"); r.code != exitFailed || !strings.Contains(r.stderr, "all 4 tenants failed") {
+		t.Errorf("all: %+v", r)
+	}
 }
