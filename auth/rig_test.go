@@ -4,13 +4,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/base64"
-	"encoding/json"
-	"encoding/pem"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,8 +17,8 @@ import (
 
 const (
 	otherTenant   = "0f3e9d58-6b7a-4c21-9e44-71c5d2ab6c10"
-	issuer        = "https://issuer.fabrikam.example/"
-	subject       = "system:serviceaccount:siem:exporter"
+	issuer        = simulator.FederatedIssuer
+	subject       = simulator.FederatedSubject
 	graphAudience = "https://graph.microsoft.com"
 )
 
@@ -98,30 +92,18 @@ func newKey(t *testing.T) *rsa.PrivateKey {
 
 func newCertificate(t *testing.T, key crypto.Signer, from, to time.Time) *x509.Certificate {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "exporter.fabrikam.example"}, NotBefore: from, NotAfter: to}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
+	certificate, err := simulator.Certify(key, from, to)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return certificate
 }
 
-// pemOf writes the key, if there is one, as PKCS #8, and the certificates.
+// pemOf writes the key, if there is one, and the certificates.
 func pemOf(key any, certificates ...*x509.Certificate) []byte {
-	var out []byte
-	if key != nil {
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			panic(err)
-		}
-		out = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	}
-	for _, certificate := range certificates {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})...)
+	out, err := simulator.PEM(key, certificates...)
+	if err != nil {
+		panic(err)
 	}
 	return out
 }
@@ -129,21 +111,10 @@ func pemOf(key any, certificates ...*x509.Certificate) []byte {
 // federated is a token of the issuer, with some claims changed.
 func federated(t *testing.T, key *rsa.PrivateKey, changes map[string]any) string {
 	t.Helper()
-	now := time.Now().Unix()
-	claims := map[string]any{"iss": issuer, "sub": subject, "aud": []string{simulator.FederatedAudience}, "nbf": now, "exp": now + 3600}
-	for name, value := range changes {
-		claims[name] = value
-	}
-	payload, err := json.Marshal(claims)
+	identity := simulator.Identity{Key: key, Certificate: &x509.Certificate{NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}}
+	token, err := identity.Token(changes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	encode := base64.RawURLEncoding.EncodeToString
-	signed := encode([]byte(`{"alg":"RS256","kid":"1"}`)) + "." + encode(payload)
-	digest := sha256.Sum256([]byte(signed))
-	signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signed + "." + encode(signature)
+	return token
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"incident-exporter/exporter/ledger"
+	"incident-exporter/exporter/simulator"
 	"incident-exporter/sinks/local"
 	"incident-exporter/sinks/s3"
 )
@@ -285,6 +286,7 @@ func (d *demo) environment(served *simulation) []string {
 		}
 	}
 	settings := append(served.settings(),
+		setting{"AZURE_CLIENT_SECRET", simulator.DefaultSecret},
 		setting{"EXPORTER_SINK", d.archive.String()},
 		setting{"EXPORTER_SETTLE", demoSettle.String()},
 		setting{"EXPORTER_QUOTA", demoQuota},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"incident-exporter/auth"
 	"incident-exporter/exporter/simulator"
 )
 
@@ -18,7 +19,7 @@ const unlimited = "1000000/1m"
 
 // simulateFlags are the flags of `simulate`.
 type simulateFlags struct {
-	listen, dir, settings string
+	listen, dir, settings, auth string
 
 	incidents, size, tie, churn int
 	seed                        uint64
@@ -68,6 +69,7 @@ func (a *app) simulateCommand() *cobra.Command {
 	flags.Float64Var(&f.misbehave, "misbehave", 0, "`share` of API calls that go wrong: 5xx, cut and empty bodies, HTML, resets, 429 for others' calls")
 	flags.StringVar(&f.dialect, "dialect", "seconds", "how a 429 says when to come back: seconds, decimal, date or body")
 	flags.DurationVar(&f.latency, "latency", 0, "how long every call takes at least")
+	flags.StringVar(&f.auth, "auth", "secret", "how the app proves itself: secret, certificate or workload-identity")
 	flags.BoolVar(&f.noQuota, "no-quota", false, "allow any number of calls, and set EXPORTER_QUOTA accordingly")
 	return command
 }
@@ -87,6 +89,9 @@ func (f *simulateFlags) check() error {
 	}
 	if _, ok := dialects()[f.dialect]; !ok {
 		wrong("--dialect must be seconds, decimal, date or body")
+	}
+	if f.auth != string(auth.ClientSecret) && f.auth != string(auth.Certificate) && f.auth != string(auth.WorkloadIdentity) {
+		wrong("--auth must be secret, certificate or workload-identity")
 	}
 	if !(f.misbehave >= 0 && f.misbehave < 1) {
 		wrong("--misbehave must be a share of the calls: 0 or more, less than 1")
@@ -149,7 +154,11 @@ func (a *app) simulate(ctx context.Context, f *simulateFlags) (err error) {
 	}
 	defer func() { err = errors.Join(err, served.Close()) }()
 
-	settings := served.settings()
+	proof, err := f.prove(sim, dir)
+	if err != nil {
+		return err
+	}
+	settings := append(served.settings(), proof)
 	if f.noQuota {
 		settings = append(settings, setting{"EXPORTER_QUOTA", unlimited})
 	}
@@ -175,14 +184,46 @@ func (a *app) simulate(ctx context.Context, f *simulateFlags) (err error) {
 	return nil
 }
 
-// settings are what the exporter needs to take the simulation for its tenant.
+// prove registers the app's credential and writes its file into dir. It returns the setting for it.
+func (f *simulateFlags) prove(sim *simulator.Simulator, dir string) (setting, error) {
+	if f.auth == string(auth.ClientSecret) {
+		return setting{"AZURE_CLIENT_SECRET", simulator.DefaultSecret}, nil
+	}
+	now := time.Now()
+	identity, err := simulator.NewIdentity(now.Add(-time.Hour), now.Add(certificateLife))
+	if err != nil {
+		return setting{}, fmt.Errorf("make the app's certificate: %w", err)
+	}
+	sim.Change(identity.Register)
+	variable, file := "AZURE_CLIENT_CERTIFICATE_PATH", "app.pem"
+	content, err := identity.PEM()
+	if f.auth == string(auth.WorkloadIdentity) {
+		variable, file = "AZURE_FEDERATED_TOKEN_FILE", "token"
+		var token string
+		token, err = identity.Token(nil)
+		content = []byte(token)
+	}
+	if err != nil {
+		return setting{}, fmt.Errorf("make the app's credential: %w", err)
+	}
+	path, err := filepath.Abs(filepath.Join(dir, file))
+	if err == nil {
+		err = os.WriteFile(path, content, 0o600)
+	}
+	if err != nil {
+		return setting{}, fmt.Errorf("write the app's credential: %w", err)
+	}
+	return setting{variable, path}, nil
+}
+
+// settings are what the exporter needs to take the simulation for its tenant, but for the app's
+// credential.
 func (s *simulation) settings() []setting {
 	return []setting{
 		{"SSL_CERT_FILE", s.certificate},
 		{"AZURE_AUTHORITY_HOST", s.origin},
 		{"AZURE_TENANT_ID", simulator.DefaultTenant},
 		{"AZURE_CLIENT_ID", simulator.DefaultClientID},
-		{"AZURE_CLIENT_SECRET", simulator.DefaultSecret},
 		{"EXPORTER_API_URL", s.origin},
 	}
 }

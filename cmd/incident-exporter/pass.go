@@ -82,6 +82,7 @@ func (p *passes) open(ctx context.Context) (archive, error) {
 	if p.sink != nil {
 		return p.sink, nil
 	}
+	p.log.Info("tokens", "credential", string(p.cfg.kind), "endpoint", string(p.cfg.Exporter.TokenEndpoint), "app", string(p.cfg.Azure.ClientID), "authority", string(p.cfg.Azure.AuthorityHost))
 	sink, err := p.cfg.openSink(ctx, p.within)
 	if err != nil {
 		return nil, err
