@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ const unlimited = "1000000/1m"
 type simulateFlags struct {
 	listen, dir, settings, auth string
 
+	tenants                     int
 	incidents, size, tie, churn int
 	seed                        uint64
 	span, late                  duration
@@ -58,6 +60,7 @@ func (a *app) simulateCommand() *cobra.Command {
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:0", "loopback `address` to serve at; port 0: any that is free")
 	flags.StringVar(&f.dir, "dir", "", "`directory` for the certificate (default: a temporary one, removed at the end)")
 	flags.StringVar(&f.settings, "settings", "", "write the settings to `file` instead of standard output")
+	flags.IntVar(&f.tenants, "tenants", 1, "how many tenants the app is known in, as that of a partner; each has as many incidents")
 	flags.IntVar(&f.incidents, "incidents", 20_000, "how many incidents there are at the start")
 	flags.IntVar(&f.size, "size", 8_000, "`bytes` of an incident on average")
 	flags.Uint64Var(&f.seed, "seed", 1, "decides everything that is random")
@@ -80,6 +83,9 @@ func (f *simulateFlags) check() error {
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if _, err := loopback(f.listen); err != nil {
 		wrong("--listen %w", err)
+	}
+	if f.tenants < 1 || f.tenants > maxSimulated {
+		wrong("--tenants must be from 1 to %d", maxSimulated)
 	}
 	if f.incidents < 0 || f.size <= 0 || f.tie < 0 || f.churn < 0 || f.latency < 0 || f.span.Duration <= 0 {
 		wrong("--incidents, --tie, --churn and --latency must not be negative, --size and --span must be more than 0")
@@ -110,10 +116,30 @@ func dialects() map[string]simulator.QuotaDialect {
 	}
 }
 
-// simulator makes what the flags describe.
-func (f *simulateFlags) simulator() *simulator.Simulator {
+// maxSimulated is how many tenants there may be: each has its incidents in memory.
+const maxSimulated = 1000
+
+// simulators makes what the flags describe, one for each tenant.
+func (f *simulateFlags) simulators() []*simulator.Simulator {
+	sims := make([]*simulator.Simulator, f.tenants)
+	for i := range sims {
+		sims[i] = f.simulator(f.seed+uint64(i), simulatedTenant(i))
+	}
+	return sims
+}
+
+// simulatedTenant is the GUID of the i-th tenant.
+func simulatedTenant(i int) string {
+	if i == 0 {
+		return simulator.DefaultTenant
+	}
+	return fmt.Sprintf("%08x%s", i, simulator.DefaultTenant[8:])
+}
+
+// simulator makes one tenant.
+func (f *simulateFlags) simulator(seed uint64, tenant string) *simulator.Simulator {
 	sim := simulator.New(simulator.Options{
-		Seed: f.seed, Incidents: f.incidents, Size: f.size, Span: f.span.Duration,
+		Seed: seed, Tenant: tenant, Incidents: f.incidents, Size: f.size, Span: f.span.Duration,
 		Density: densities()[f.density], Tie: f.tie,
 	})
 	sim.Change(func(b *simulator.Behaviour) {
@@ -147,18 +173,25 @@ func (a *app) simulate(ctx context.Context, f *simulateFlags) (err error) {
 	} else if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the directory of --dir: %w", err)
 	}
-	sim := f.simulator()
-	served, err := serveSimulation(sim, f.listen, dir, a.stderr)
+	sims := f.simulators()
+	served, err := serveSimulation(simulator.Tenants(sims...), f.listen, dir, a.stderr)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, served.Close()) }()
 
-	proof, err := f.prove(sim, dir)
+	proof, err := f.prove(sims, dir)
 	if err != nil {
 		return err
 	}
 	settings := append(served.settings(), proof)
+	if f.tenants > 1 {
+		var list []string
+		for i := range sims {
+			list = append(list, fmt.Sprintf("customer-%d=%s", i+1, simulatedTenant(i)))
+		}
+		settings = append(settings, setting{"EXPORTER_TENANTS", strings.Join(list, ",")})
+	}
 	if f.noQuota {
 		settings = append(settings, setting{"EXPORTER_QUOTA", unlimited})
 	}
@@ -172,7 +205,11 @@ func (a *app) simulate(ctx context.Context, f *simulateFlags) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.Remove(f.settings)) }()
 	}
-	fmt.Fprintf(a.stderr, "simulator: serving %d incidents at %s until interrupted\n", f.incidents, served.origin)
+	of := ""
+	if f.tenants > 1 {
+		of = fmt.Sprintf(" of each of %d tenants", f.tenants)
+	}
+	fmt.Fprintf(a.stderr, "simulator: serving %d incidents%s at %s until interrupted\n", f.incidents, of, served.origin)
 
 	select {
 	case <-ctx.Done():
@@ -180,21 +217,26 @@ func (a *app) simulate(ctx context.Context, f *simulateFlags) (err error) {
 		served.ended <- failed // for Close
 		return fmt.Errorf("serve the simulator: %w", failed)
 	}
-	a.reportSimulator(sim)
+	a.reportSimulator(sims)
 	return nil
 }
 
+// identityLife is how long the app's certificate is good: longer than the exporter warns ahead.
+const identityLife = 90 * 24 * time.Hour
+
 // prove registers the app's credential and writes its file into dir. It returns the setting for it.
-func (f *simulateFlags) prove(sim *simulator.Simulator, dir string) (setting, error) {
+func (f *simulateFlags) prove(sims []*simulator.Simulator, dir string) (setting, error) {
 	if f.auth == string(auth.ClientSecret) {
 		return setting{"AZURE_CLIENT_SECRET", simulator.DefaultSecret}, nil
 	}
 	now := time.Now()
-	identity, err := simulator.NewIdentity(now.Add(-time.Hour), now.Add(certificateLife))
+	identity, err := simulator.NewIdentity(now.Add(-time.Hour), now.Add(identityLife))
 	if err != nil {
 		return setting{}, fmt.Errorf("make the app's certificate: %w", err)
 	}
-	sim.Change(identity.Register)
+	for _, sim := range sims {
+		sim.Change(identity.Register)
+	}
 	variable, file := "AZURE_CLIENT_CERTIFICATE_PATH", "app.pem"
 	content, err := identity.PEM()
 	if f.auth == string(auth.WorkloadIdentity) {
@@ -229,10 +271,15 @@ func (s *simulation) settings() []setting {
 }
 
 // reportSimulator says what was asked of the simulator and what was wrong with that.
-func (a *app) reportSimulator(sim *simulator.Simulator) {
-	calls := sim.Calls()
-	violations := sim.Violations()
-	fmt.Fprintf(a.stderr, "simulator: %d API calls, %d token requests, %d violations\n", calls.API(), calls.Token, len(violations))
+func (a *app) reportSimulator(sims []*simulator.Simulator) {
+	calls, tokens := 0, 0
+	var violations []string
+	for _, sim := range sims {
+		made := sim.Calls()
+		calls, tokens = calls+made.API(), tokens+made.Token
+		violations = append(violations, sim.Violations()...)
+	}
+	fmt.Fprintf(a.stderr, "simulator: %d API calls, %d token requests, %d violations\n", calls, tokens, len(violations))
 	for _, v := range violations {
 		fmt.Fprintf(a.stderr, "simulator: violation: %s\n", v)
 	}

@@ -163,7 +163,7 @@ func TestTwentyThousandWithChurn(t *testing.T) {
 		incidents: incidents, size: 700, tie: 450, churn: 3, seed: 11, span: duration{170 * 24 * time.Hour},
 		density: "office-hours", dialect: "seconds", noQuota: true,
 	}
-	sim := flags.simulator()
+	sim := flags.simulators()[0]
 	sim.Change(func(b *simulator.Behaviour) {
 		b.FailRate = 0.01
 		b.FailKinds = []simulator.Fault{simulator.Error503, simulator.CutBody, simulator.Reset, simulator.EmptyBody}
@@ -180,7 +180,7 @@ func TestTwentyThousandWithChurn(t *testing.T) {
 	}()
 	archive := t.TempDir()
 	env := []string{"EXPORTER_SINK=file:" + archive, "EXPORTER_SETTLE=0s", "EXPORTER_HEARTBEAT=1s", "EXPORTER_QUOTA=" + unlimited}
-	for _, s := range served.settings() {
+	for _, s := range append(served.settings(), setting{"AZURE_CLIENT_SECRET", simulator.DefaultSecret}) {
 		env = append(env, s.name+"="+s.value)
 	}
 	var last time.Time

@@ -44,7 +44,7 @@ func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error 
 		if only {
 			observe = p.line.observe
 		}
-		e, w, err := p.wire(s.tenant, sink, p.within, func(ctx context.Context) error { return s.begin(ctx, sink) }, observe)
+		e, w, err := p.wire(s.tenant, sink, p.within.With(s.attrs()...), func(ctx context.Context) error { return s.begin(ctx, sink) }, observe)
 		if err != nil {
 			return err
 		}
