@@ -156,7 +156,7 @@ func TestSecretExpiry(t *testing.T) {
 	s := newScene(t, simulator.Options{Seed: 1, Incidents: 20})
 	for expires, want := range map[string]string{"2020-01-31": `"level":"ERROR","msg":"the client secret has expired`, "2199-01-01": ""} {
 		r := s.run([]string{"EXPORTER_SECRET_EXPIRES=" + expires}, "export")
-		if r.code != exitDone || !strings.Contains(r.stderr, want) || want == "" && strings.Contains(r.stderr, "secret") {
+		if r.code != exitDone || !strings.Contains(r.stderr, want) || want == "" && strings.Contains(r.stderr, "client secret") {
 			t.Errorf("%s: %+v", expires, r)
 		}
 	}

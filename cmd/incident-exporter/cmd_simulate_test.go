@@ -160,7 +160,7 @@ func TestTwentyThousandWithChurn(t *testing.T) {
 		incidents = 4000
 	}
 	flags := simulateFlags{
-		incidents: incidents, size: 700, tie: 450, churn: 3, seed: 11, span: duration{170 * 24 * time.Hour},
+		tenants: 1, incidents: incidents, size: 700, tie: 450, churn: 3, seed: 11, span: duration{170 * 24 * time.Hour},
 		density: "office-hours", dialect: "seconds", noQuota: true,
 	}
 	sim := flags.simulators()[0]
