@@ -89,12 +89,16 @@ func exportTo(t *testing.T, env []string, incidents int) (commits int, c cost, e
 	if err := command.Run(); err != nil {
 		return 0, cost{}, fmt.Errorf("export: %w, %s", err, errs.String())
 	}
-	result := jsonLines(t, out.String())[0]
-	if got := result["versions"]; got != float64(incidents) {
-		return 0, cost{}, fmt.Errorf("export: %v versions of %d incidents, %s", got, incidents, errs.String())
+	versions := 0
+	for _, result := range jsonLines(t, out.String()) { // one a tenant
+		got, _ := result["versions"].(float64)
+		made, _ := result["commits"].(float64)
+		versions, commits = versions+int(got), commits+int(made)
 	}
-	made, _ := result["commits"].(float64)
-	return int(made), costOf(t, command), nil
+	if versions != incidents {
+		return 0, cost{}, fmt.Errorf("export: %d versions of %d incidents, %s", versions, incidents, errs.String())
+	}
+	return commits, costOf(t, command), nil
 }
 
 // curlOnce fetches the same pages with curl through gzip -6, and returns the size of the result.
@@ -187,10 +191,10 @@ func TestBenchProcesses(t *testing.T) {
 	if !benching() {
 		return
 	}
-	tenant := func(incidents, size int) (env []string, stop func()) {
+	tenant := func(incidents, size int, more ...string) (env []string, stop func()) {
 		file := filepath.Join(t.TempDir(), "sim.env")
 		// Not up to the edge of the retention: what would vanish is not to be missed.
-		sim := simulate(t, "--settings", file, "--no-quota", "--incidents", fmt.Sprint(incidents), "--size", fmt.Sprint(size), "--span", "179d")
+		sim := simulate(t, append(more, "--settings", file, "--no-quota", "--incidents", fmt.Sprint(incidents), "--size", fmt.Sprint(size), "--span", "179d")...)
 		return sourced(t, file), func() {
 			if said := sim.stop(t); !strings.Contains(said, " 0 violations") {
 				t.Error(said)
@@ -230,6 +234,15 @@ func TestBenchProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	figure("peak memory, 200,000 incidents of 8 KB", float64(c.memory)/mebi, 48, "MiB", fmt.Sprintf("%v CPU", c.cpu.Round(10*time.Millisecond)))
+
+	// A partner's first export of a hundred customers, all at once.
+	env, stop = tenant(2_000, 8_000, "--tenants", "100")
+	_, c, err = exportOnce(t, env, 200_000)
+	stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	figure("peak memory, 100 tenants of 2,000 incidents of 8 KB at once", float64(c.memory)/mebi, 512, "MiB", fmt.Sprintf("%v CPU", c.cpu.Round(10*time.Millisecond)))
 
 	// A page of 100 is 100 MB, three times what one answer may have.
 	env, stop = tenant(400, 1_000_000)

@@ -14,9 +14,9 @@ type packer struct {
 
 func newPacker(concurrency int) *packer {
 	// Neither can fail: the options are right, and there is no stream.
-	in, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(min(concurrency, 2)),
+	in, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(concurrency),
 		zstd.WithEncoderCRC(false), zstd.WithWindowSize(2*chunk), zstd.WithLowerEncoderMem(true))
-	out, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(1<<40))
+	out, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(concurrency), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(1<<40))
 	return &packer{in, out}
 }
 

@@ -2,6 +2,7 @@ package defender
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -13,6 +14,7 @@ import (
 // safe for concurrent use.
 type Share struct {
 	memory *memory
+	packer *packer
 
 	mu      sync.Mutex
 	free    int
@@ -29,7 +31,7 @@ type waiter struct {
 // NewShare allows so many calls in flight, and answers of twice maxAnswer
 // bytes to be read at once.
 func NewShare(calls int, maxAnswer int64) *Share {
-	return &Share{memory: newMemory(2 * maxAnswer), free: calls, flying: map[*client]int{}}
+	return &Share{memory: newMemory(2 * maxAnswer), packer: newPacker(min(calls, runtime.GOMAXPROCS(0))), free: calls, flying: map[*client]int{}}
 }
 
 const (
@@ -40,7 +42,7 @@ const (
 
 	// allHeld is what they hold together, unless there are so many that each
 	// has the least.
-	allHeld = 128 << 20
+	allHeld = 64 << 20
 )
 
 // begin notes that a source is reading. end ends that.

@@ -92,7 +92,7 @@ func New(cfg Config) *Source {
 		cfg: cfg, log: cfg.Log, unit: rawjson.Tick, top: cfg.Top,
 		client: newClient(&cfg),
 		names:  cfg.API.names,
-		memory: cfg.Share.memory, packer: newPacker(cfg.Concurrency), held: held{freed: make(chan struct{})},
+		memory: cfg.Share.memory, packer: cfg.Share.packer, held: held{freed: make(chan struct{})},
 		pace: pace{most: cfg.MaxSkip * 85 / 100},
 	}
 }
