@@ -8,10 +8,8 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -39,13 +37,7 @@ func newKey(t *testing.T) *rsa.PrivateKey {
 
 func newCertificate(t *testing.T, key *rsa.PrivateKey, until time.Time) *x509.Certificate {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "exporter.fabrikam.example"},
-		NotBefore: until.Add(-48 * time.Hour), NotAfter: until}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
+	certificate, err := simulator.Certify(key, until.Add(-48*time.Hour), until)
 	if err != nil {
 		t.Fatal(err)
 	}
