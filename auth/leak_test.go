@@ -277,6 +277,7 @@ func leakOnce(t *testing.T, m *marks, where string, options Options, succeeds bo
 			m.render(t, where+", finding", finding)
 		}
 	}
+	synctest.Wait() // until nobody works on them any more
 	for _, value := range []any{credential, tokens, &tokens.token, tokens.token, options.Kind} {
 		m.render(t, where+fmt.Sprintf(", %T", value), value)
 	}
