@@ -28,6 +28,7 @@ test:
 	go vet $(PACKAGES)
 	$(TOOLS) -n versitygw >/dev/null
 	.ci/readers
+	cd deploy/prometheus && ../../.ci/promtool check rules alerts.yml && ../../.ci/promtool test rules alerts_test.yml
 	go test -C .ci -count=1 ./...
 	go test -count=1 -timeout=15m $(PACKAGES)
 ifeq ($(RACE),1)
