@@ -31,6 +31,15 @@ func (t tenant) String() string {
 	return t.name + " (" + t.id + ")"
 }
 
+// attrs name the tenant's stream in a log record.
+func (t tenant) attrs() []any {
+	attrs := []any{"source", t.source, "tenant", t.id}
+	if t.name != "" {
+		attrs = append(attrs, "name", t.name)
+	}
+	return attrs
+}
+
 var tenantNameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // parseTenant reads ID or NAME=ID.

@@ -118,10 +118,9 @@ func (p *passes) stream(t tenant) *streamPasses {
 	defer p.mu.Unlock()
 	s := p.streams[t.stream()]
 	if s == nil {
-		s = &streamPasses{p: p}
+		s = &streamPasses{p: p, tenant: t}
 		p.streams[t.stream()] = s
 	}
-	s.tenant = t // its name may have changed
 	return s
 }
 
@@ -163,10 +162,11 @@ func (p *passes) make(ctx context.Context) error {
 		running.Go(func() {
 			if !s.busy.CompareAndSwap(false, true) {
 				p.skipped.Add(1)
-				p.log.Warn("skipped: the tenant's last pass is still under way", s.attrs()...)
+				p.log.Warn("skipped: the tenant's last pass is still under way", t.attrs()...)
 				return
 			}
 			defer s.busy.Store(false)
+			s.tenant = t // its name may have changed
 			errs[i] = s.make(ctx, sink, only)
 			if p.finished != nil {
 				p.finished(s)
@@ -189,7 +189,7 @@ func (p *passes) make(ctx context.Context) error {
 		failed++
 		s := p.stream(own[i])
 		text, remedy := s.explain(ctx, err)
-		p.log.Error("tenant failed", append(s.attrs(), "error", text, "remedy", remedy)...)
+		p.log.Error("tenant failed", append(own[i].attrs(), "error", text, "remedy", remedy)...)
 	}
 	all := len(own) + len(bad)
 	switch {

@@ -26,15 +26,6 @@ type streamPasses struct {
 	startTold bool
 }
 
-// attrs name the stream in a log record.
-func (s *streamPasses) attrs() []any {
-	attrs := []any{"source", s.tenant.source, "tenant", s.tenant.id}
-	if s.tenant.name != "" {
-		attrs = append(attrs, "name", s.tenant.name)
-	}
-	return attrs
-}
-
 // make makes one pass. What it has said is committed is, whatever the error. only says that there
 // is no other tenant.
 func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error {
@@ -44,7 +35,7 @@ func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error 
 		if only {
 			observe = p.line.observe
 		}
-		e, w, err := p.wire(s.tenant, sink, p.within.With(s.attrs()...), func(ctx context.Context) error { return s.begin(ctx, sink) }, observe)
+		e, w, err := p.wire(s.tenant, sink, p.within.With(s.tenant.attrs()...), func(ctx context.Context) error { return s.begin(ctx, sink) }, observe)
 		if err != nil {
 			return err
 		}
@@ -63,9 +54,9 @@ func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error 
 		s.startIgnored()
 	}
 	if progress.Unfetched > 0 {
-		p.log.Warn("something could not be fetched and is tried again by each run; `incident-exporter verify` lists it", append(s.attrs(), "unfetched", progress.Unfetched)...)
+		p.log.Warn("something could not be fetched and is tried again by each run; `incident-exporter verify` lists it", append(s.tenant.attrs(), "unfetched", progress.Unfetched)...)
 	}
-	attrs := append(s.attrs(), "head", progress.Head, "covered_until", progress.Covered,
+	attrs := append(s.tenant.attrs(), "head", progress.Head, "covered_until", progress.Covered,
 		"versions", progress.Versions, "commits", progress.Commits, "calls", progress.Calls, "quota_left", progress.Left,
 		"unfetched", progress.Unfetched, "took", time.Since(begun).Round(time.Millisecond).String())
 	if early(err) && progress.Commits > 0 {
@@ -136,7 +127,7 @@ func (p *passes) isListed(id string) bool {
 // startIgnored warns once that a chain that exists begins where it begins.
 func (s *streamPasses) startIgnored() {
 	if !s.startTold && !s.begun && s.p.cfg.set("EXPORTER_START") {
-		s.p.log.Warn("EXPORTER_START is ignored: the archive exists already and keeps its beginning", s.attrs()...)
+		s.p.log.Warn("EXPORTER_START is ignored: the archive exists already and keeps its beginning", s.tenant.attrs()...)
 	}
 	s.startTold = true
 }
