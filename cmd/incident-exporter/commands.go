@@ -8,6 +8,7 @@ func (a *app) commands() []*cobra.Command {
 		a.runCommand(),
 		a.exportCommand(),
 		a.tokenCommand(),
+		a.consentURLCommand(),
 		a.verifyCommand(),
 		a.listCommand(),
 		a.showCommand(),
