@@ -7,6 +7,7 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.runCommand(),
 		a.exportCommand(),
+		a.checkCommand(),
 		a.tokenCommand(),
 		a.consentURLCommand(),
 		a.verifyCommand(),

@@ -12,6 +12,7 @@ import (
 	"incident-exporter/exporter"
 	"incident-exporter/exporter/defender"
 	"incident-exporter/exporter/ledger"
+	"incident-exporter/sinks"
 )
 
 // streamPasses are the passes over one tenant, one at a time.
@@ -78,7 +79,7 @@ func early(err error) bool {
 // begin looks at what the archive holds before a chain is begun in it. One beside the chains of
 // tenants that nobody has configured, or beside what is no archive, is most likely a wrong tenant or
 // a wrong place, and a chain can never be removed.
-func (s *streamPasses) begin(ctx context.Context, sink archive) error {
+func (s *streamPasses) begin(ctx context.Context, sink sinks.Reader) error {
 	p := s.p
 	strange, none := "", true
 	for found, err := range ledger.Streams(ctx, sink) {
