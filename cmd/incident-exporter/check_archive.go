@@ -54,7 +54,9 @@ func (c *checker) directory(ctx context.Context) (sink archive, wait string) {
 	}
 	if err != nil {
 		v.State = failed
-		v.Detail, v.Remedy = c.p.explain(ctx, nil, err)
+		if v.Detail, v.Remedy = c.p.explain(ctx, nil, err); v.Remedy == "" {
+			v.Remedy = "see what lies at .incident-exporter/ in the archive's directory, which is this program's alone, and what its filesystem can do"
+		}
 		c.say(v)
 		if sink != nil {
 			return sink, ""

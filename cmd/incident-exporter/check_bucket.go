@@ -92,6 +92,12 @@ func (c *checker) stored(ctx context.Context, cfg s3.Config, found s3.Findings) 
 		}
 		return v
 	}
+	if (cfg.LockMode != "" || cfg.LegalHold) && found.Lockless {
+		// Some stores refuse such an object and keep it all the same.
+		v.State, v.Detail = failed, "the bucket has no Object Lock, and each object is to be locked"
+		v.Remedy = fmt.Sprintf("enable Object Lock on the bucket %q, or unset EXPORTER_S3_LOCK_MODE, EXPORTER_S3_LOCK_DAYS and EXPORTER_S3_LEGAL_HOLD", cfg.Bucket)
+		return v
+	}
 	v.Detail = fmt.Sprintf("%s: an object is kept, read back, listed and not overwritten; encryption %s, retention %s; default of the bucket %s",
 		c.cfg.Exporter.Sink, orNone(found.Encryption, found.KMSKey), retention(found.LockMode, found.LockUntil, found.LegalHold), orNone(found.DefaultLock))
 	var doubts []string

@@ -89,6 +89,9 @@ func (c *checker) tenants(all, own []tenant, bad []badLine) {
 	for _, b := range bad {
 		c.say(verdict{Name: "tenants", State: failed, Detail: b.Error(), Remedy: "correct the line; the others are exported"})
 	}
+	if len(bad) > 0 {
+		return
+	}
 	detail := fmt.Sprintf("%d listed", len(all))
 	if len(own) != len(all) || c.cfg.shard.of > 0 {
 		detail += fmt.Sprintf(", %d of them in this process's part (%s)", len(own), c.cfg.shard)

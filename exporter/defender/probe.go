@@ -29,10 +29,12 @@ func (s *Source) Probe(ctx context.Context) (f Findings, err error) {
 	f.Page = s.pageSize()
 	all := query{from: time.Now().UTC().Add(-s.cfg.Retention).Truncate(time.Second)}
 	a, err := s.list(ctx, all, f.Page, 0, narrowAttempts)
-	if err != nil && oneCannot(err) && s.Clock(ctx) == nil {
-		// It answers, but for what is on that page.
-		f.Unread, err = err, nil
-		a = &answer{}
+	if err != nil && oneCannot(err) {
+		// Perhaps it answers, but for what is on that page.
+		nothing := query{from: time.Now().UTC().AddDate(10, 0, 0).Truncate(time.Second)}
+		if b, e := s.list(ctx, nothing, 1, 0, narrowAttempts); e == nil {
+			f.Unread, a, err = err, b, nil
+		}
 	}
 	if err != nil {
 		return f, err

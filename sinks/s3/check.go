@@ -46,8 +46,10 @@ type Findings struct {
 	LegalHold          bool
 
 	// DefaultLock is the retention that the bucket gives each object, "" if
-	// there is none or if it may not be read.
+	// there is none or if it may not be read. Lockless: it says that it has no
+	// Object Lock at all.
 	DefaultLock string
+	Lockless    bool
 }
 
 // checkTries is how often a request of Check is tried: who waits for it wants
@@ -115,7 +117,7 @@ func (c *check) watch(stack *middleware.Stack) error {
 		if refused := (*awshttp.ResponseError)(nil); response == nil && errors.As(err, &refused) {
 			response = refused.Response
 		}
-		if response != nil && response.Response != nil {
+		if response != nil && response.Response != nil && response.StatusCode > 0 {
 			c.found.Answered = true
 			if at, dateErr := http.ParseTime(response.Header.Get("Date")); dateErr == nil && response.StatusCode < http.StatusInternalServerError {
 				c.found.Server, c.found.Here = at, time.Now()
@@ -124,6 +126,9 @@ func (c *check) watch(stack *middleware.Stack) error {
 		return out, metadata, err
 	}), middleware.After)
 }
+
+// noLock is the code for a bucket without Object Lock.
+const noLock = "ObjectLockConfigurationNotFoundError"
 
 const (
 	checkText = "incident-exporter check\n"
@@ -210,6 +215,7 @@ func (c *check) shown(ctx context.Context) {
 		}
 	}
 	out, err := c.client.GetObjectLockConfiguration(ctx, &s3.GetObjectLockConfigurationInput{Bucket: aws.String(c.cfg.Bucket), ExpectedBucketOwner: optional(c.cfg.Owner)})
+	f.Lockless = code(err) == noLock
 	if err != nil || out.ObjectLockConfiguration == nil || out.ObjectLockConfiguration.Rule == nil || out.ObjectLockConfiguration.Rule.DefaultRetention == nil {
 		return
 	}
