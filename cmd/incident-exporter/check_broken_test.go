@@ -392,6 +392,9 @@ func brokenBuckets(t *testing.T, store *s3server.Server) map[string]setup {
 		fmt.Fprint(w, `<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large.</Message></Error>`)
 	}))
 	t.Cleanup(late.Close)
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	t.Cleanup(refusing.Close)
+	overTLS := s3server.Start(t, true)
 	as := func(name string) []string {
 		return append(store.EnvironmentAs(name, name+"-secret"), "EXPORTER_SINK=s3://for-"+name+"/xdr")
 	}
@@ -410,10 +413,15 @@ func brokenBuckets(t *testing.T, store *s3server.Server) map[string]setup {
 		"no get":                   in(setup{env: as("no-get"), fails: archive, says: []string{"read: ", "AccessDenied", "what can be done: create, refuse to overwrite, list"}, remedy: "s3:GetObject"}),
 		"wrong region":             in(setup{env: []string{"AWS_REGION=eu-north-1"}, says: []string{"status 4"}, remedy: "set AWS_REGION to the region of the bucket"}),
 		"wrong key":                in(setup{env: []string{"AWS_SECRET_ACCESS_KEY=wrong"}, says: []string{"SignatureDoesNotMatch"}, remedy: "check the credentials"}),
-		"lock on a bucket without": in(setup{env: []string{"EXPORTER_S3_LOCK_MODE=compliance", "EXPORTER_S3_LOCK_DAYS=30"}, fails: archive, says: []string{"Object Lock"}, remedy: "enable Object Lock on the bucket"}),
+		"lock on a bucket without": in(setup{env: []string{"EXPORTER_S3_LOCK_MODE=compliance", "EXPORTER_S3_LOCK_DAYS=30"}, fails: archive, says: []string{"Lock"}, remedy: "enable Object Lock on the bucket"}),
 		"store without conditions": in(setup{env: []string{"AWS_ENDPOINT_URL_S3=" + ignoring.URL}, fails: archive, says: []string{"ignores If-None-Match"}, remedy: "conditional PutObject"}),
 		"store unreachable": in(setup{env: []string{"AWS_ENDPOINT_URL_S3=http://127.0.0.1:1"}, fails: []string{"s3"}, skips: []string{"archive", "chain"},
 			says: []string{"refuses the connection"}, remedy: "AWS_ENDPOINT_URL_S3"}),
+		"proxy before the store": in(setup{env: []string{"HTTPS_PROXY=" + strings.Replace(refusing.URL, "//", "//user:hidden@", 1), "AWS_ENDPOINT_URL_S3=https://store.fabrikam.example"},
+			fails: []string{"s3"}, skips: []string{"archive", "chain"}, says: []string{"refuses to connect to store.fabrikam.example:443 (HTTP 403)", "through the proxy 127.0.0.1:"}, remedy: "NO_PROXY"}),
+		"store's CA unknown": in(setup{env: append(overTLS.Environment(), "AWS_CA_BUNDLE="), fails: []string{"s3"}, skips: []string{"archive", "chain"},
+			says: []string{"signed by an authority that this machine does not trust"}, remedy: "set AWS_CA_BUNDLE"}),
+		"encryption not confirmed":  in(setup{env: []string{"EXPORTER_S3_SSE=AES256"}, fails: []string{}, warns: archive, says: []string{"does not confirm the encryption"}, remedy: "check with the store"}),
 		"no AWS credentials":        in(setup{env: []string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY="}, fails: []string{"s3"}, skips: []string{"archive", "chain"}, says: []string{"get credentials"}, remedy: "AWS_ACCESS_KEY_ID"}),
 		"store's clock an hour off": in(setup{env: []string{"AWS_ENDPOINT_URL_S3=" + late.URL}, fails: []string{"s3 clock", "archive", "chain"}, says: []string{"behind that of the store", "more than 15 minutes"}, remedy: "NTP"}),
 		"foreign objects":           in(setup{env: []string{"EXPORTER_SINK=s3://for-something/xdr"}, fails: chain, says: []string{"holds no archive but something else"}, remedy: "empty directory or prefix"}),

@@ -47,8 +47,8 @@ func (c *checker) bucket(ctx context.Context) (sink archive, wait string) {
 	return unwritten{r}, ""
 }
 
-// unreached says why the store did not answer. What the SDK says holds requests with their
-// signatures' surroundings, so that the transport's own words go before.
+// unreached says why the store did not answer, in the words of the transport rather than in the
+// SDK's, which are long.
 func (c *checker) unreached(ctx context.Context, found s3.Findings, way string) (text, remedy string) {
 	err := found.Steps[0].Err
 	var store *s3.Error
@@ -56,11 +56,17 @@ func (c *checker) unreached(ctx context.Context, found s3.Findings, way string) 
 		remedy = store.Remedy
 	}
 	text, _ = c.p.explain(ctx, nil, err)
-	if summary, mend, known := auth.ExplainTransport(err); known {
-		text = strings.ReplaceAll(summary, "the host ", "the store ")
-		if proxied := errors.As(err, new(*auth.ProxyError)); proxied || remedy == "" {
+	var proxy *s3.ProxyError
+	if summary, mend, known := auth.ExplainTransport(err); errors.As(err, &proxy) {
+		text = proxy.Error()
+	} else if known {
+		text = summary
+		if remedy == "" {
 			remedy = mend
 		}
+	}
+	if remedy == "" {
+		remedy = "check AWS_ENDPOINT_URL_S3, HTTPS_PROXY and NO_PROXY, and that the store can be reached from here"
 	}
 	if way != "" {
 		text += " (" + way + ")"
@@ -112,7 +118,7 @@ func (c *checker) stored(ctx context.Context, cfg s3.Config, found s3.Findings) 
 	}
 	if len(doubts) > 0 {
 		v.State, v.Detail = warning, v.Detail+"; "+strings.Join(doubts, "; ")
-		v.Remedy = "to see it, let the credentials of this check do s3:GetObjectRetention and s3:GetObjectLegalHold; if the store has no such thing, unset what asks for it"
+		v.Remedy = "check with the store that it does; to see locks, let the credentials of this check do s3:GetObjectRetention and s3:GetObjectLegalHold; if it has no such thing, unset what asks for it"
 	}
 	return v
 }

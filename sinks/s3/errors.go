@@ -132,6 +132,7 @@ func (r *Reader) remedy(e *Error) (remedy string, setting bool) {
 		dns         *net.DNSError
 		op          *net.OpError
 		authority   x509.UnknownAuthorityError
+		proxy       *ProxyError
 	)
 	locked := r.cfg.LockMode != "" || r.cfg.LegalHold
 	switch {
@@ -139,6 +140,8 @@ func (r *Reader) remedy(e *Error) (remedy string, setting bool) {
 		return "set AWS_REGION to the bucket's region (for a store without regions any will do, such as us-east-1)", true
 	case errors.Is(e.Err, errIgnored):
 		return "keep the archive in a store that refuses a conditional PutObject (If-None-Match: *) of a key that exists: Amazon S3 does", false
+	case errors.As(e.Err, &proxy):
+		return proxy.remedy(), false
 	case errors.As(e.Err, &credentials):
 		return "give credentials in one of the ways of the AWS SDK: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role of the pod, task or machine", true
 	case e.Op == "open":

@@ -98,7 +98,9 @@ func OpenReader(ctx context.Context, cfg Config) (*Reader, error) {
 		calculate, validate = aws.RequestChecksumCalculationWhenRequired, aws.ResponseChecksumValidationWhenRequired
 	}
 	// As many connections are kept as there are requests at once.
-	var client config.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = connections })
+	var client config.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConnsPerHost, t.OnProxyConnectResponse = connections, proxyAnswered
+	})
 	if cfg.Transport != nil {
 		client = &http.Client{Transport: cfg.Transport}
 	}
