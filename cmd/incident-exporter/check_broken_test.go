@@ -439,6 +439,7 @@ func brokenSettings() map[string]setup {
 		"two credentials":        usage([]string{"AZURE_CLIENT_SECRET and AZURE_FEDERATED_TOKEN_FILE are both set"}, "AZURE_FEDERATED_TOKEN_FILE=/var/run/token"),
 		"wrong cloud":            usage([]string{"EXPORTER_CLOUD does not fit", "gcc-high"}, "AZURE_AUTHORITY_HOST=https://login.microsoftonline.us"),
 		"no tenants in the file": usage([]string{"EXPORTER_TENANTS_FILE names no tenant"}, "EXPORTER_TENANTS_FILE="+os.DevNull),
+		"start later than now":   usage([]string{"EXPORTER_START is 2199-01-01", "still to come"}, "EXPORTER_START=2199-01-01T00:00:00Z"),
 		"bad tenants line": {fresh: true, spoil: func(s *scene) {
 			path := filepath.Join(s.TempDir(), "tenants")
 			if err := os.WriteFile(path, []byte("one="+testTenant+"\nfabrikam.example\n"), 0o600); err != nil {

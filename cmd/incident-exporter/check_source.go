@@ -46,16 +46,32 @@ func (c *checker) source(ctx context.Context, own []tenant) {
 		return v
 	}, "token")
 
-	reached = c.reach(ctx, "api", "EXPORTER_API_URL", string(c.cfg.Exporter.ApiURL))
+	answers := c.apis(ctx, own)
 	c.each(own, func(i int, t tenant) verdict {
 		switch {
 		case streams[i] == nil:
 			return verdict{State: skipped, Detail: "waits for a token that can read incidents"}
-		case !reached && t.source == string(c.cfg.Exporter.Source):
+		case !answers[t.source]:
 			return verdict{State: skipped, Detail: "waits for the API to be reached"}
 		}
 		return c.incidents(ctx, streams[i])
 	}, "incidents")
+}
+
+// apis says which of the sources that tenants have can be reached.
+func (c *checker) apis(ctx context.Context, own []tenant) map[string]bool {
+	answers := map[string]bool{}
+	for _, t := range append([]tenant{{source: string(c.cfg.Exporter.Source)}}, own...) {
+		if _, tried := answers[t.source]; tried {
+			continue
+		}
+		a, err := c.cfg.api(t.source)
+		if err != nil {
+			continue // getting a token says so
+		}
+		answers[t.source] = c.reach(ctx, "api", "EXPORTER_API_URL", a.origin.String())
+	}
+	return answers
 }
 
 // each makes a check for every tenant, several at once, and tells what came of it in their order.

@@ -51,6 +51,9 @@ func (a *app) check(ctx context.Context, asJSON bool) error {
 	if problems != nil {
 		return v.misconfigured(problems)
 	}
+	if err := cfg.startToCome(time.Now()); err != nil {
+		return v.misconfigured(err)
+	}
 	all, bad, err := cfg.tenants()
 	if err != nil {
 		return v.misconfigured(err)

@@ -263,6 +263,15 @@ func (s start) resolve(now time.Time) time.Time {
 	return now.Add(-s.back)
 }
 
+// startToCome is the error of a start that is later than now.
+func (c *config) startToCome(now time.Time) error {
+	if at := c.Exporter.Start.at; at.After(now) {
+		return &configError{[]problem{{"EXPORTER_START", fmt.Sprintf(
+			"is %s, which is still to come: set it to a time in the past, or correct this machine's clock", at.Format(time.RFC3339))}}}
+	}
+	return nil
+}
+
 func (s start) String() string {
 	switch {
 	case !s.at.IsZero():

@@ -53,9 +53,8 @@ func (a *app) newPasses(asJSON bool) (*passes, error) {
 	if err != nil {
 		return nil, err
 	}
-	if at := cfg.Exporter.Start.at; at.After(time.Now()) {
-		return nil, &configError{[]problem{{"EXPORTER_START", fmt.Sprintf(
-			"is %s, which is still to come: set it to a time in the past, or correct this machine's clock", at.Format(time.RFC3339))}}}
+	if err := cfg.startToCome(time.Now()); err != nil {
+		return nil, err
 	}
 	p := &passes{
 		app: a, cfg: cfg, json: asJSON, streams: map[ledger.Stream]*streamPasses{},

@@ -69,7 +69,7 @@ func (s *Source) probeFilter(ctx context.Context, f *Findings) error {
 	to := ceil(from.Add(rawjson.Tick), coarsest)
 	a, err := s.list(ctx, query{from: from, to: to}, min(10, f.Page), 0, narrowAttempts)
 	if err == nil && len(a.rows) > 0 {
-		a, err = s.list(ctx, query{from: to, to: to.Add(coarsest)}, min(10, f.Page), 0, narrowAttempts)
+		_, err = s.list(ctx, query{from: to, to: to.Add(coarsest)}, min(10, f.Page), 0, narrowAttempts)
 	}
 	if err != nil {
 		return err
