@@ -87,6 +87,14 @@ func (t *Tokens) Get(ctx context.Context) (Claims, error) {
 	return claims, nil
 }
 
+// Expires is when the token that is held expires, the zero time if there is none. Nothing is asked
+// for.
+func (t *Tokens) Expires() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.token.Expires
+}
+
 func (t *Tokens) get(ctx context.Context, stale string) (AccessToken, error) {
 	if err := ctx.Err(); err != nil {
 		return AccessToken{}, err

@@ -50,9 +50,13 @@ type Progress struct {
 
 	Versions  int // committed in this pass
 	Commits   int
+	Bytes     int64 // of the data objects committed, as stored
 	Calls     int
-	Left      int // calls that the quota allows at this moment
-	Unfetched int // stretches still to be fetched
+	Waited    time.Duration // that calls had to wait because of the quota, each of them counted
+	Split     int           // windows that could not be shown complete in one piece
+	Lost      int           // races lost to another writer of the stream
+	Left      int           // calls that the quota allows at this moment
+	Unfetched int           // stretches still to be fetched
 }
 
 // Unfinished is the error of a pass that was ended before its end, by its
@@ -94,6 +98,7 @@ func (e *Exporter) Run(ctx context.Context) (Progress, error) {
 	for lost := 0; ; lost++ {
 		err := p.run(ctx)
 		if errors.Is(err, ledger.ErrRival) && ctx.Err() == nil {
+			p.lost++
 			e.cfg.Log.Info("another writer was first, going on from its end", "error", err)
 			select {
 			case <-time.After(min(time.Duration(lost)*rivalPause, time.Minute)):

@@ -36,6 +36,10 @@ type pass struct {
 
 	from, target             time.Time
 	versions, commits, calls int
+
+	bytes       int64
+	waited      time.Duration
+	split, lost int
 }
 
 func (p *pass) run(ctx context.Context) error {
@@ -127,6 +131,7 @@ func (p *pass) adopt(ctx context.Context) error {
 		m := p.e.ledger.Head()
 		p.commits++
 		p.versions += len(m.Versions)
+		p.bytes += m.Object.Bytes
 		p.e.cfg.Log.Info("adopted an object that had no manifest", "key", m.Object.Key, "lines", m.Object.Lines, "void", m.Void)
 	}
 }
@@ -352,6 +357,8 @@ func later(a, b time.Time) time.Time {
 func (p *pass) drain() {
 	u := p.e.source.Usage()
 	p.calls += u.Calls
+	p.waited += u.Waited
+	p.split += u.Split
 	p.e.usage.Calls += u.Calls
 	p.e.usage.Requests = append(p.e.usage.Requests, u.Requests...)
 }
@@ -360,7 +367,7 @@ func (p *pass) progress() Progress {
 	p.drain()
 	out := Progress{
 		From: p.from, Target: p.target, Versions: p.versions, Commits: p.commits,
-		Calls: p.calls, Left: p.e.source.Left(),
+		Bytes: p.bytes, Calls: p.calls, Waited: p.waited, Split: p.split, Lost: p.lost, Left: p.e.source.Left(),
 	}
 	if m := p.e.ledger.Head(); m != nil {
 		out.Head, out.Seq, out.Covered, out.Unfetched = m.Head(), m.Seq, m.Window.To.Time, len(m.Unfetched)

@@ -1,13 +1,9 @@
 package exporter
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
-	"math/rand/v2"
-	"runtime/debug"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -37,62 +33,30 @@ func ParseSchedule(spec string, location *time.Location) (s cron.Schedule, err e
 	if err != nil {
 		return nil, fmt.Errorf("%q is no cron expression (minute hour day-of-month month day-of-week, or @every 10m): %w", spec, err)
 	}
+	if err := widestSteps(spec); err != nil {
+		return nil, err
+	}
 	if s.Next(time.Now().In(location)).IsZero() {
 		return nil, fmt.Errorf("%q never fires: there is no such day", spec)
 	}
 	return s, nil
 }
 
-// Daemon runs a job on a schedule, and once at the start. The job may be
-// called again while it runs.
-type Daemon struct {
-	Schedule cron.Schedule
-	Location *time.Location
-	Jitter   time.Duration // each run begins up to so much later
-	Grace    time.Duration // how long a run may take to stop
-	Log      *slog.Logger
-	Job      func(context.Context)
-}
-
-// Run returns once ctx is done and the runs under way have ended, or the grace
-// period has. A panic costs the one run.
-func (d *Daemon) Run(ctx context.Context) {
-	c := cron.New(cron.WithLocation(d.Location))
-	var runs sync.WaitGroup
-	c.Schedule(d.Schedule, cron.FuncJob(func() { runs.Go(func() { d.once(ctx, d.Jitter) }) }))
-	runs.Go(func() { d.once(ctx, 0) })
-	c.Start()
-	<-ctx.Done()
-	<-c.Stop().Done()
-	ended := make(chan struct{})
-	go func() {
-		runs.Wait()
-		close(ended)
-	}()
-	grace := time.NewTimer(d.Grace)
-	defer grace.Stop()
-	select {
-	case <-ended:
-	case <-grace.C:
-		d.Log.Warn("the run under way did not stop in time; the next one goes on from what is committed", "grace", d.Grace)
+// widestSteps refuses a step that is wider than its field: robfig/cron takes
+// `*/90` minutes as once an hour, which is not what is meant.
+func widestSteps(spec string) error {
+	fields := strings.Fields(spec)
+	widths := []int{60, 24, 31, 12, 7}
+	if len(fields) != len(widths) {
+		return nil // a descriptor
 	}
-}
-
-func (d *Daemon) once(ctx context.Context, jitter time.Duration) {
-	defer func() {
-		if r := recover(); r != nil {
-			d.Log.Error("the run panicked; the next one goes on from what is committed", "panic", r, "stack", string(debug.Stack()))
-		}
-	}()
-	if jitter > 0 {
-		wait := time.NewTimer(rand.N(jitter))
-		defer wait.Stop()
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
+	for i, field := range fields {
+		for part := range strings.SplitSeq(field, ",") {
+			_, step, ok := strings.Cut(part, "/")
+			if n, err := strconv.Atoi(step); ok && err == nil && n >= widths[i] {
+				return fmt.Errorf("%q: the step %d is wider than its field of %d: it would not come round as often as it says", spec, n, widths[i])
+			}
 		}
 	}
-	if ctx.Err() == nil {
-		d.Job(ctx)
-	}
+	return nil
 }

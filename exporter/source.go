@@ -46,6 +46,9 @@ type Segment struct {
 type Usage struct {
 	Calls    int      // every attempt counts
 	Requests []string // request ids that the server gave, not all of many
+
+	Waited time.Duration // that calls had to wait because of the quota, each of them counted
+	Split  int           // windows that could not be shown complete in one piece
 }
 
 // Source reads the incidents of one tenant completely, in an order of its

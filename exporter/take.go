@@ -214,7 +214,12 @@ func (p *pass) commit(ctx context.Context, to time.Time) error {
 	p.commits++
 	p.versions += lines
 	m := e.ledger.Head()
-	e.cfg.Log.Info("committed", "head", m.Head(), "covered", m.Window.To.Time, "lines", lines, "bytes", m.Object.Bytes, "calls", m.Calls)
+	p.bytes += m.Object.Bytes
+	request := "" // one of those that the manifest names, so that each leads to the other
+	if len(m.Requests) > 0 {
+		request = m.Requests[0]
+	}
+	e.cfg.Log.Info("committed", "head", m.Head(), "covered", m.Window.To.Time, "lines", lines, "bytes", m.Object.Bytes, "calls", m.Calls, "request", request)
 	if e.cfg.Observe != nil {
 		e.cfg.Observe(p.progress())
 	}

@@ -63,16 +63,22 @@ func (a *app) openReader(ctx context.Context) (reader, sinkURL, error) {
 	if err != nil {
 		return nil, sinkURL{}, err
 	}
-	sink := cfg.Exporter.Sink
+	r, err := cfg.openReader(ctx)
+	return r, cfg.Exporter.Sink, err
+}
+
+// openReader opens the configured archive for reading.
+func (c *config) openReader(ctx context.Context) (reader, error) {
+	sink := c.Exporter.Sink
 	if sink.bucket != "" {
-		r, err := s3.OpenReader(ctx, cfg.s3(nil))
-		return r, sink, settingError(err)
+		r, err := s3.OpenReader(ctx, c.s3(nil))
+		return r, settingError(err)
 	}
 	r, err := local.OpenReader(sink.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = noArchive(sink)
 	}
-	return r, sink, err
+	return r, err
 }
 
 // ahead is how many objects are fetched at once by who reads them in order: of a bucket many, as the

@@ -1,6 +1,12 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+)
 
 func (a *app) exportCommand() *cobra.Command {
 	var asJSON bool
@@ -18,9 +24,47 @@ func (a *app) exportCommand() *cobra.Command {
 				return err
 			}
 			defer p.Close()
-			return p.settled(cmd.Context(), p.make(cmd.Context()))
+			ignoreHangup()
+			return p.export(cmd.Context())
 		},
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: source, tenant, head, covered_until, versions, commits, calls, unfetched")
 	return command
+}
+
+// export makes one pass. Once ctx is done, it has the grace period to end; a pass that hangs in what
+// cannot be interrupted is then left behind with the process, and costs no more than a crash.
+func (p *passes) export(ctx context.Context) error {
+	round := p.begin()
+	ended := make(chan error, 1)
+	go func() { ended <- p.settled(ctx, p.makeRound(ctx, round)) }()
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		grace := time.NewTimer(p.cfg.Exporter.Grace.Duration)
+		defer grace.Stop()
+		select {
+		case err = <-ended:
+		case <-grace.C:
+			err = &exitError{exitFailed, errors.New("stopped by a signal, and the pass did not end within EXPORTER_GRACE"), "none is needed: the next run goes on from what is committed"}
+		}
+	}
+	round.ping.ended(p.reason(err))
+	return err
+}
+
+// reason is what the dead man's switch is told of an export that failed, "" if it did not.
+func (p *passes) reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	var exit *exitError
+	if errors.As(err, &exit) && p.cfg.severalTenants() {
+		return err.Error() + p.failures()
+	}
+	if exit != nil {
+		return withRemedy(err.Error(), exit.remedy)
+	}
+	return err.Error()
 }

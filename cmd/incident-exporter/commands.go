@@ -13,6 +13,7 @@ func (a *app) commands() []*cobra.Command {
 		a.verifyCommand(),
 		a.listCommand(),
 		a.showCommand(),
+		a.healthCommand(),
 		a.configCommand(),
 		a.simulateCommand(),
 		a.demoCommand(),

@@ -13,7 +13,6 @@ import (
 //
 //	default    the value when the variable is unset or empty
 //	oneof      the only values there are
-//	later      "true": the variable is known, but this version cannot do what it asks for
 //	positive   "true": zero is refused
 //
 // Reading it is safe for concurrent use.
@@ -44,40 +43,41 @@ type azureConfig struct {
 
 // exporterConfig holds the variables of this program.
 type exporterConfig struct {
-	Source         text        `split_words:"true" default:"defender" oneof:"defender,graph"`
-	Cloud          text        `split_words:"true" default:"commercial" oneof:"commercial,gcc,gcc-high,dod"`
-	ApiURL         httpsURL    `split_words:"true"` // default: by cloud and source
-	Audience       audience    `split_words:"true"` // default: by cloud and source
-	Auth           text        `split_words:"true" default:"auto" oneof:"auto,secret,certificate,workload-identity,managed-identity"`
-	TokenEndpoint  text        `split_words:"true" default:"v2" oneof:"v2,v1"`
-	SecretExpires  date        `split_words:"true"`
-	Tenants        tenantList  `split_words:"true"`
-	TenantsFile    text        `split_words:"true"`
-	Shard          shard       `split_words:"true"`
-	Shards         count       `split_words:"true" default:"0"`
-	Sink           sinkURL     `split_words:"true" default:"file:./archive"`
-	Schedule       schedule    `split_words:"true" default:"*/5 * * * *"`
-	Timezone       timezone    `split_words:"true" default:"UTC"`
-	Jitter         duration    `split_words:"true" default:"0s"`
-	Start          start       `split_words:"true" default:"180d"`
-	Settle         duration    `split_words:"true" default:"1m"`
-	Overlap        duration    `split_words:"true" default:"1h"`
-	DeepOverlap    duration    `split_words:"true" default:"168h"`
-	DeepEvery      duration    `split_words:"true" default:"24h" positive:"true"`
-	Heartbeat      duration    `split_words:"true" default:"15m" positive:"true"`
-	BatchRecords   count       `split_words:"true" default:"5000" positive:"true"`
-	BatchBytes     byteSize    `split_words:"true" default:"16MiB" positive:"true"`
-	MaxAnswerBytes byteSize    `split_words:"true" default:"32MiB" positive:"true"`
-	Compression    text        `split_words:"true" default:"gzip" oneof:"gzip,zstd,none"`
-	Concurrency    count       `split_words:"true" default:"10" positive:"true"`
-	Quota          quota       `split_words:"true"` // default: by source
-	RunTimeout     duration    `split_words:"true" default:"1h" positive:"true"`
-	Grace          duration    `split_words:"true" default:"20s"`
-	MaxLag         duration    `split_words:"true" default:"1h" positive:"true"`
-	Listen         text        `split_words:"true" later:"true"`
-	PingURL        auth.Secret `split_words:"true" later:"true"`      // its path is what authorises a ping
-	LogFormat      text        `split_words:"true" oneof:"text,json"` // default: text on a terminal, else json
-	LogLevel       logLevel    `split_words:"true" default:"info"`
+	Source         text          `split_words:"true" default:"defender" oneof:"defender,graph"`
+	Cloud          text          `split_words:"true" default:"commercial" oneof:"commercial,gcc,gcc-high,dod"`
+	ApiURL         httpsURL      `split_words:"true"` // default: by cloud and source
+	Audience       audience      `split_words:"true"` // default: by cloud and source
+	Auth           text          `split_words:"true" default:"auto" oneof:"auto,secret,certificate,workload-identity,managed-identity"`
+	TokenEndpoint  text          `split_words:"true" default:"v2" oneof:"v2,v1"`
+	SecretExpires  date          `split_words:"true"`
+	Tenants        tenantList    `split_words:"true"`
+	TenantsFile    text          `split_words:"true"`
+	Shard          shard         `split_words:"true"`
+	Shards         count         `split_words:"true" default:"0"`
+	Sink           sinkURL       `split_words:"true" default:"file:./archive"`
+	Schedule       schedule      `split_words:"true" default:"*/5 * * * *"`
+	Timezone       timezone      `split_words:"true" default:"UTC"`
+	Jitter         duration      `split_words:"true" default:"0s"`
+	Start          start         `split_words:"true" default:"180d"`
+	Settle         duration      `split_words:"true" default:"1m"`
+	Overlap        duration      `split_words:"true" default:"1h"`
+	DeepOverlap    duration      `split_words:"true" default:"168h"`
+	DeepEvery      duration      `split_words:"true" default:"24h" positive:"true"`
+	Heartbeat      duration      `split_words:"true" default:"15m" positive:"true"`
+	BatchRecords   count         `split_words:"true" default:"5000" positive:"true"`
+	BatchBytes     byteSize      `split_words:"true" default:"16MiB" positive:"true"`
+	MaxAnswerBytes byteSize      `split_words:"true" default:"32MiB" positive:"true"`
+	Compression    text          `split_words:"true" default:"gzip" oneof:"gzip,zstd,none"`
+	Concurrency    count         `split_words:"true" default:"10" positive:"true"`
+	Quota          quota         `split_words:"true"` // default: by source
+	RunTimeout     duration      `split_words:"true" default:"1h" positive:"true"`
+	Grace          duration      `split_words:"true" default:"20s"`
+	MaxLag         duration      `split_words:"true" default:"1h" positive:"true"`
+	Listen         listenAddress `split_words:"true"`
+	PingURL        auth.Secret   `split_words:"true"` // its path is what authorises a ping
+	PingURLFile    text          `split_words:"true"`
+	LogFormat      text          `split_words:"true" oneof:"text,json"` // default: text on a terminal, else json
+	LogLevel       logLevel      `split_words:"true" default:"info"`
 }
 
 // s3Config holds how objects are stored in S3: EXPORTER_S3_. Where the store is and who asks is

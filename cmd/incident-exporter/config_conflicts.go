@@ -27,6 +27,7 @@ func (c *config) contradictions() {
 	c.credentialConflicts()
 	c.cloudConflicts()
 	c.tenantConflicts()
+	c.checkPing()
 	if ok("EXPORTER_BATCH_RECORDS") && e.BatchRecords > maxBatchRecords {
 		c.problem("EXPORTER_BATCH_RECORDS", "must be at most %d", maxBatchRecords)
 	}

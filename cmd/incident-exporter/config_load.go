@@ -91,9 +91,6 @@ func (c *config) checkField(row configRow, tag reflect.StructTag, err error) {
 	if tag.Get("positive") == "true" && row.field.IsZero() {
 		c.problem(row.name, "must be more than 0")
 	}
-	if tag.Get("later") == "true" && row.origin != originDefault {
-		c.problem(row.name, "is not supported by this version: unset it")
-	}
 	chosen, ok := row.field.Interface().(text)
 	if !ok || chosen == "" {
 		return

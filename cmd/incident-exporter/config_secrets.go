@@ -41,6 +41,7 @@ func (c *config) resolveFiles() {
 	}{
 		{"AZURE_CLIENT_SECRET", c.Azure.ClientSecret, c.Azure.ClientSecretFile},
 		{"AZURE_CLIENT_CERTIFICATE_PASSWORD", c.Azure.ClientCertificatePassword, c.Azure.ClientCertificatePasswordFile},
+		{"EXPORTER_PING_URL", c.Exporter.PingURL, c.Exporter.PingURLFile},
 	} {
 		if s.file == "" {
 			continue

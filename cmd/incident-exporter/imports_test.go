@@ -45,6 +45,7 @@ func foreignEdges() map[string][]string {
 		"github.com/hashicorp/go-retryablehttp": {"auth", "exporter/defender"},
 		"github.com/kelseyhightower/envconfig":  {"cmd/incident-exporter"},
 		"github.com/klauspost/compress":         {"exporter/defender", "exporter/ledger"},
+		"github.com/prometheus/client_golang":   {"cmd/incident-exporter"},
 		"github.com/robfig/cron/v3":             {"cmd/incident-exporter", "exporter"},
 		"github.com/spf13/":                     {"cmd/incident-exporter"},
 		"golang.org/x/oauth2":                   {"auth"},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,14 +31,18 @@ type passes struct {
 	transport http.RoundTripper   // to the API, of all tenants together
 	share     *defender.Share     // of what they may use of this machine
 	finished  func(*streamPasses) // told after each tenant's pass; may be nil
+	metrics   *metrics            // nil: nobody asks for them
+	ping      *pinger             // nil: there is none
 	printing  sync.Mutex          // one result at a time
 	skipped   atomic.Int64        // passes that were not made because the tenant's last one was not over
 
 	mu          sync.Mutex
 	sink        archive
+	unready     string                     // why the archive could not be opened last time
 	credentials map[string]auth.Credential // by audience
 	streams     map[ledger.Stream]*streamPasses
-	listed      []tenant // the last list that could be read
+	listed      []tenant  // the last list that could be read
+	expires     time.Time // the client secret or certificate; zero: not known
 	expiryTold  time.Time
 }
 
@@ -60,6 +65,7 @@ func (a *app) newPasses(asJSON bool) (*passes, error) {
 		app: a, cfg: cfg, json: asJSON, streams: map[ledger.Stream]*streamPasses{},
 		transport: newHTTPClient(int(cfg.Exporter.Concurrency)).Transport,
 		share:     defender.NewShare(mostCalls, int64(cfg.Exporter.MaxAnswerBytes)),
+		ping:      cfg.newPinger(),
 	}
 	p.log, p.within, p.line = a.newProgress(cfg)
 	return p, nil
@@ -85,10 +91,11 @@ func (p *passes) open(ctx context.Context) (archive, error) {
 	p.log.Info("tokens", "credential", string(p.cfg.kind), "endpoint", string(p.cfg.Exporter.TokenEndpoint), "app", string(p.cfg.Azure.ClientID), "authority", string(p.cfg.Azure.AuthorityHost))
 	sink, err := p.cfg.openSink(ctx, p.within)
 	if err != nil {
+		p.unready = "the archive cannot be opened: " + strings.ReplaceAll(err.Error(), "\n", "; ")
 		return nil, err
 	}
-	p.sink = sink
-	return sink, nil
+	p.sink = p.metrics.sink(sink)
+	return p.sink, nil
 }
 
 // tenants are those of this process's part. If their file cannot be read any more, those that it
@@ -123,6 +130,13 @@ func (p *passes) stream(t tenant) *streamPasses {
 	return s
 }
 
+// rename takes a tenant's name as it is listed now. It is called between the tenant's passes.
+func (s *streamPasses) rename(t tenant) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	s.tenant = t
+}
+
 // drop forgets the tenants that are not listed any more. What they have in the archive stays.
 func (p *passes) drop(listed []tenant) {
 	p.mu.Lock()
@@ -135,9 +149,8 @@ func (p *passes) drop(listed []tenant) {
 	}
 }
 
-// make makes one pass over every tenant, all at once. The error of the only tenant is returned as it
-// is; of several, each has been logged with its remedy, and the error counts them.
-func (p *passes) make(ctx context.Context) error {
+// makeRound does what make says, as a round that has been begun.
+func (p *passes) makeRound(ctx context.Context, round *round) error {
 	p.expiry(time.Now())
 	own, bad, err := p.tenants()
 	if err != nil {
@@ -148,8 +161,12 @@ func (p *passes) make(ctx context.Context) error {
 		p.log.Info("no tenant is in this process's part", "shard", p.cfg.shard.String(), "tenants", len(p.listed))
 		return nil
 	}
+	for _, t := range own {
+		p.stream(t) // is looked on at from now on, whether or not the archive can be opened
+	}
 	sink, err := p.open(ctx)
 	if err != nil {
+		p.unopened(own, err)
 		return err
 	}
 	only := len(own) == 1 && len(bad) == 0
@@ -161,12 +178,14 @@ func (p *passes) make(ctx context.Context) error {
 		running.Go(func() {
 			if !s.busy.CompareAndSwap(false, true) {
 				p.skipped.Add(1)
-				p.log.Warn("skipped: the tenant's last pass is still under way", t.attrs()...)
+				p.metrics.ran(outcomeSkipped)
+				round.log.Warn("skipped: the tenant's last pass is still under way", t.attrs()...)
 				return
 			}
 			defer s.busy.Store(false)
-			s.tenant = t // its name may have changed
-			errs[i] = s.make(ctx, sink, only)
+			s.rename(t)
+			round.ping.started()
+			errs[i] = s.makeGuarded(ctx, round, sink, only)
 			if p.finished != nil {
 				p.finished(s)
 			}
@@ -188,7 +207,7 @@ func (p *passes) make(ctx context.Context) error {
 		failed++
 		s := p.stream(own[i])
 		text, remedy := s.explain(ctx, err)
-		p.log.Error("tenant failed", append(own[i].attrs(), "error", text, "remedy", remedy)...)
+		round.log.Error("tenant failed", append(own[i].attrs(), "error", text, "remedy", remedy)...)
 	}
 	all := len(own) + len(bad)
 	switch {
@@ -205,25 +224,17 @@ const expiryWarning = 30 * 24 * time.Hour
 
 // expiry warns of a client secret whose date is given, and of a certificate.
 func (p *passes) expiry(now time.Time) {
+	expires := p.credentialExpiry()
 	p.mu.Lock()
 	told := now.Before(p.expiryTold.Add(24 * time.Hour))
+	p.expires = expires
 	p.mu.Unlock()
 	if told {
 		return
 	}
 	what, remedy := "the client secret", "make a new client secret in the app registration, set it, and set EXPORTER_SECRET_EXPIRES to its date"
-	expires := p.cfg.Exporter.SecretExpires.Time
-	switch p.cfg.kind {
-	case auth.ClientSecret:
-	case auth.Certificate:
+	if p.cfg.kind == auth.Certificate {
 		what, remedy = "the certificate", "upload a new certificate to the app registration and put it where AZURE_CLIENT_CERTIFICATE_PATH says"
-		at, err := auth.CertificateExpires(string(p.cfg.Azure.ClientCertificatePath), p.cfg.certificatePassword)
-		if err != nil {
-			return // getting a token says what is wrong with it
-		}
-		expires = at
-	default:
-		return
 	}
 	if expires.IsZero() || now.Add(expiryWarning).Before(expires) {
 		return
@@ -237,6 +248,21 @@ func (p *passes) expiry(now time.Time) {
 		return
 	}
 	p.log.Error(what+" has expired: runs fail or are about to", "expires", date, "remedy", remedy)
+}
+
+// credentialExpiry is when the client secret or certificate expires, the zero time if that is not
+// known.
+func (p *passes) credentialExpiry() time.Time {
+	switch p.cfg.kind {
+	case auth.ClientSecret:
+		return p.cfg.Exporter.SecretExpires.Time
+	case auth.Certificate:
+		at, err := auth.CertificateExpires(string(p.cfg.Azure.ClientCertificatePath), p.cfg.certificatePassword)
+		if err == nil { // else getting a token says what is wrong with it
+			return at
+		}
+	}
+	return time.Time{}
 }
 
 // settled gives an error of the only tenant, or of the program as a whole, its text and remedy.

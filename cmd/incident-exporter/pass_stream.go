@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,10 @@ type streamPasses struct {
 
 	exporter *exporter.Exporter
 	*wiring
+	log   *slog.Logger            // of this program's own words about the pass under way
+	round atomic.Pointer[string]  // the id of the round that it belongs to
+	count func(exporter.Progress) // told of the progress of the pass under way
+	watched
 	begun     bool // a chain was begun here
 	startTold bool
 }
@@ -31,16 +36,22 @@ type streamPasses struct {
 // is no other tenant.
 func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error {
 	p, begun := s.p, time.Now()
+	s.count = p.metrics.watching()
 	if s.exporter == nil {
-		observe := func(exporter.Progress) {}
-		if only {
-			observe = p.line.observe
+		observe := func(progress exporter.Progress) {
+			s.progressed(progress)
+			s.count(progress)
+			if only {
+				p.line.observe(progress)
+			}
 		}
-		e, w, err := p.wire(s.tenant, sink, p.within.With(s.tenant.attrs()...), func(ctx context.Context) error { return s.begin(ctx, sink) }, observe)
+		within := roundHandler{p.within.Handler(), &s.round}.logger().With(s.tenant.attrs()...)
+		e, w, err := p.wire(s.tenant, sink, within, func(ctx context.Context) error { return s.begin(ctx, sink) }, observe)
 		if err != nil {
 			return err
 		}
 		s.exporter, s.wiring = e, w
+		s.wired(w)
 	}
 	if only {
 		p.line.begin()
@@ -49,24 +60,53 @@ func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error 
 	if only {
 		p.line.end() // nothing else may write to the terminal before
 	}
+	s.progressed(progress)
+	s.count(progress)
 	s.clock()
 	if progress.Head != "" {
 		p.print(s.tenant.stream(), progress)
 		s.startIgnored()
 	}
 	if progress.Unfetched > 0 {
-		p.log.Warn("something could not be fetched and is tried again by each run; `incident-exporter verify` lists it", append(s.tenant.attrs(), "unfetched", progress.Unfetched)...)
+		s.log.Warn("something could not be fetched and is tried again by each run; `incident-exporter verify` lists it", append(s.tenant.attrs(), "unfetched", progress.Unfetched)...)
 	}
 	attrs := append(s.tenant.attrs(), "head", progress.Head, "covered_until", progress.Covered,
 		"versions", progress.Versions, "commits", progress.Commits, "calls", progress.Calls, "quota_left", progress.Left,
 		"unfetched", progress.Unfetched, "took", time.Since(begun).Round(time.Millisecond).String())
 	if early(err) && progress.Commits > 0 {
 		text, remedy := s.explain(ctx, err)
-		p.log.Warn("run ended early, the next one goes on", append(attrs, "reason", text, "remedy", remedy)...)
+		p.metrics.ran(outcomeEarly)
+		s.ended(text)
+		s.log.Warn("run ended early, the next one goes on", append(attrs, "reason", text, "remedy", remedy)...)
 		return nil
 	}
 	if err == nil {
-		p.log.Info("run done", attrs...)
+		p.metrics.ran(outcomeDone)
+		s.ended("")
+		s.log.Info("run done", attrs...)
+	}
+	return err
+}
+
+// makeGuarded makes one pass, of which whatever goes wrong is an error.
+func (s *streamPasses) makeGuarded(ctx context.Context, round *round, sink archive, only bool) error {
+	s.log = round.log
+	s.round.Store(&round.id)
+	err := guarded(func() error { return s.make(ctx, sink, only) })
+	if err == nil {
+		return nil
+	}
+	if fault := (*panicked)(nil); errors.As(err, &fault) {
+		round.log.Error("the pass panicked; the next one goes on from what is committed", append(s.tenant.attrs(), "panic", fault.value, "stack", fault.stack)...)
+		s.exporter, s.wiring = nil, nil // it may be in any state
+		s.wired(nil)
+	}
+	text, _ := s.explain(ctx, err)
+	s.ended(text)
+	if early(err) && ctx.Err() != nil {
+		s.p.metrics.ran(outcomeEarly) // it was told to stop
+	} else {
+		s.p.metrics.ran(outcomeFailed)
 	}
 	return err
 }
@@ -128,7 +168,7 @@ func (p *passes) isListed(id string) bool {
 // startIgnored warns once that a chain that exists begins where it begins.
 func (s *streamPasses) startIgnored() {
 	if !s.startTold && !s.begun && s.p.cfg.set("EXPORTER_START") {
-		s.p.log.Warn("EXPORTER_START is ignored: the archive exists already and keeps its beginning", s.tenant.attrs()...)
+		s.log.Warn("EXPORTER_START is ignored: the archive exists already and keeps its beginning", s.tenant.attrs()...)
 	}
 	s.startTold = true
 }
@@ -147,7 +187,7 @@ func (s *streamPasses) clock() {
 		if off < 0 {
 			direction = "behind"
 		}
-		s.p.log.Warn(fmt.Sprintf("this machine's clock is off: it is %s %s the API's, which is the one that counts", off.Abs(), direction),
+		s.log.Warn(fmt.Sprintf("this machine's clock is off: it is %s %s the API's, which is the one that counts", off.Abs(), direction),
 			"remedy", "set this machine's clock (NTP)")
 	}
 }

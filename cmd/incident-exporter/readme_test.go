@@ -18,19 +18,10 @@ func TestReadmeNamesEveryVariable(t *testing.T) {
 	for _, m := range row.FindAllStringSubmatch(string(content), -1) {
 		documented[m[1]] = m[2]
 	}
-	later := map[string]bool{} // what this version refuses, or does not look at
-	for _, name := range []string{
-		"EXPORTER_LISTEN", "EXPORTER_PING_URL",
-	} {
-		later[name] = true
-	}
 	cfg := load(t)
 	for _, r := range cfg.rows {
 		value, ok := documented[r.name]
 		switch {
-		case later[r.name] && ok:
-			t.Errorf("%s is documented, and not supported", r.name)
-		case later[r.name]:
 		case !ok:
 			t.Errorf("%s is not documented", r.name)
 		case value != cfg.show(r):

@@ -38,7 +38,7 @@ func (p *passes) wire(t tenant, sink archive, log *slog.Logger, begin func(conte
 		API:         served,
 		Origin:      a.origin,
 		Path:        a.path + served.Path(),
-		Transport:   p.transport,
+		Transport:   p.metrics.transport(t.source, p.transport),
 		Tokens:      w.tokens,
 		Quota:       a.quota.limits(),
 		Concurrency: int(cfg.Exporter.Concurrency),

@@ -88,6 +88,7 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			pieces = s.split(p.query, fail.rows, singleRows(s.pageSize()))
 		case tooFull:
 			if plan, ok := s.replan(p.query, fail.density); ok {
+				s.splits.Add(1)
 				return s.ordered(ctx, 0, plan, deeper, hand)
 			}
 			pieces = s.split(p.query, fail.rows, s.pace.rows(s.pageSize(), 0))
@@ -122,6 +123,7 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			}
 			return hand(f)
 		}
+		s.splits.Add(1)
 		todo := pieces
 		return s.ordered(ctx, cap(s.client.flight), func() (piece, bool) {
 			if len(todo) == 0 {

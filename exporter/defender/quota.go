@@ -24,8 +24,9 @@ type quota struct {
 	limits []Limit
 
 	mu     sync.Mutex
-	all    []*call   // of the longest window, ascending
-	paused time.Time // the server said: not before
+	all    []*call       // of the longest window, ascending
+	paused time.Time     // the server said: not before
+	waited time.Duration // by all calls together, since it was last asked for
 }
 
 // call is one that has been allowed. Until it is known to have been sent it
@@ -61,7 +62,11 @@ func (q *quota) take(ctx context.Context, again bool) (*call, error) {
 		if end, ok := ctx.Deadline(); ok && at.After(end) {
 			return nil, &LimitedError{at}
 		}
-		if err := sleep(ctx, at.Sub(now)); err != nil {
+		err := sleep(ctx, at.Sub(now))
+		q.mu.Lock()
+		q.waited += time.Since(now)
+		q.mu.Unlock()
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -175,6 +180,15 @@ func (q *quota) spent(calls map[time.Time]int) {
 	}
 	q.sort()
 	q.forget(time.Now())
+}
+
+// wait is how long calls have waited since it was last asked for.
+func (q *quota) wait() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	w := q.waited
+	q.waited = 0
+	return w
 }
 
 // left is how many calls are allowed now.

@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"incident-exporter/exporter"
@@ -56,6 +57,7 @@ type Source struct {
 	memory *memory
 	packer *packer
 	held   held
+	splits atomic.Int64 // windows, since Usage was last asked for
 
 	mu         sync.Mutex
 	bound      bound
@@ -126,7 +128,7 @@ func (s *Source) Usage() exporter.Usage {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	u := exporter.Usage{Calls: c.calls, Requests: c.requests}
+	u := exporter.Usage{Calls: c.calls, Requests: c.requests, Waited: c.quota.wait(), Split: int(s.splits.Swap(0))}
 	c.calls, c.requests = 0, nil
 	return u
 }
