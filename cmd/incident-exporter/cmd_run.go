@@ -119,8 +119,17 @@ func (p *passes) job(ctx context.Context) {
 		round.log.Error("run failed", "error", text, "remedy", remedy)
 		reason = withRemedy(text, remedy)
 	}
-	if ctx.Err() == nil { // else it was told to stop, and says neither the one nor the other
+	if ctx.Err() != nil {
+		return // told to stop, it says neither the one nor the other
+	}
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
 		round.ping.ended(reason)
+	}()
+	select {
+	case <-told:
+	case <-ctx.Done():
 	}
 }
 
