@@ -215,11 +215,11 @@ func (p *pass) commit(ctx context.Context, to time.Time) error {
 	p.versions += lines
 	m := e.ledger.Head()
 	p.bytes += m.Object.Bytes
-	request := "" // one of those that the manifest names, so that each leads to the other
-	if len(m.Requests) > 0 {
-		request = m.Requests[0]
+	attrs := []any{"head", m.Head(), "covered", m.Window.To.Time, "lines", lines, "bytes", m.Object.Bytes, "calls", m.Calls}
+	if len(m.Requests) > 0 { // the first of those that the manifest names, so that each leads to the other
+		attrs = append(attrs, "request", m.Requests[0])
 	}
-	e.cfg.Log.Info("committed", "head", m.Head(), "covered", m.Window.To.Time, "lines", lines, "bytes", m.Object.Bytes, "calls", m.Calls, "request", request)
+	e.cfg.Log.Info("committed", attrs...)
 	if e.cfg.Observe != nil {
 		e.cfg.Observe(p.progress())
 	}

@@ -76,18 +76,23 @@ func TestStopWhileTheStoreHangs(t *testing.T) {
 			server := s3server.Start(t, false)
 			server.Bucket(t, testBucket, false)
 			store := newHanging(t, server.Endpoint)
-			s := newScene(t, simulator.Options{Seed: 4, Incidents: 3000, Size: 700})
+			s := newScene(t, simulator.Options{Seed: 4, Incidents: 20_000, Size: 700})
 			s.dir = filepath.Join(server.Root, testBucket)
 			s.env = append(append(s.env, server.Environment()...), "EXPORTER_SINK=s3://"+testBucket, "EXPORTER_S3_PATH_STYLE=true", "AWS_ENDPOINT_URL_S3="+store.URL)
-			s.behave(func(b *simulator.Behaviour) { b.Latency = 20 * time.Millisecond })
+			s.behave(func(b *simulator.Behaviour) { b.Latency = 5 * time.Millisecond })
 			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 			defer cancel()
 			p := s.start(ctx, []string{"EXPORTER_BATCH_RECORDS=300", "EXPORTER_CONCURRENCY=1"}, test.command)
 			moment(ctx, func() bool { return strings.Contains(p.err.String(), `"msg":"committed"`) })
-			if test.reading { // with a batch that is open, most likely: batches end where they are full
-				s.behave(func(b *simulator.Behaviour) { b.Latency = 200 * time.Millisecond })
-				calls := s.sim.Calls().API()
-				moment(ctx, func() bool { return s.sim.Calls().API() >= calls+3 })
+			if test.reading { // what the first windows left over is in an open batch, and the next one takes its time
+				s.behave(func(b *simulator.Behaviour) { b.Latency = 30 * time.Second })
+				commits, since := 0, time.Now()
+				moment(ctx, func() bool {
+					if n := strings.Count(p.err.String(), `"msg":"committed"`); n != commits {
+						commits, since = n, time.Now()
+					}
+					return time.Since(since) > time.Second
+				})
 			}
 			store.hangs.Store(true)
 			if !test.reading {
@@ -188,7 +193,6 @@ func TestHangup(t *testing.T) {
 		t.Errorf("run: %+v", r)
 	}
 	runs := map[string]int{} // lines by run
-	requests := 0
 	for _, line := range jsonLines(t, r.stderr) {
 		if id, ok := line["run"].(string); ok {
 			if runs[id]++; len(id) != 8 {
@@ -197,11 +201,8 @@ func TestHangup(t *testing.T) {
 		} else if line["msg"] == "run done" || line["msg"] == "committed" {
 			t.Errorf("no run in %v", line)
 		}
-		if line["msg"] == "committed" && line["request"] != "" {
-			requests++
-		}
 	}
-	if len(runs) != 2 || requests == 0 {
-		t.Errorf("lines by run: %v, commits that name a request: %d", runs, requests)
+	if len(runs) != 2 {
+		t.Errorf("lines by run: %v", runs)
 	}
 }
