@@ -55,9 +55,11 @@ demo-s3: build
 bench: build
 	BENCH_REPORT=1 go test -count=1 -timeout=60m -v -run '^TestBench' ./cmd/incident-exporter
 
-# The world in a seed, SEEDS of them; each failure prints its seed.
+# The world in a seed, SEEDS of them; each failure prints its seed. And a year
+# of a daemon's ticks, which the tests live a month of.
 soak:
 	SOAK_SEEDS=$(SEEDS) go test -count=1 -timeout=0 -v -run '^TestWorld' ./exporter
+	SOAK_DAYS=365 go test -count=1 -timeout=0 -v -run '^TestMonth$$' ./cmd/incident-exporter
 
 clean:
 	rm -rf bin

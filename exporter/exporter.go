@@ -36,7 +36,8 @@ type Config struct {
 	// the pass, and nothing is written.
 	Begin func(ctx context.Context) error
 
-	// Observe, if not nil, is told after each commit.
+	// Observe, if not nil, is told once the chain's end is known, and after
+	// each commit.
 	Observe func(Progress)
 }
 

@@ -72,6 +72,9 @@ func (p *pass) run(ctx context.Context) error {
 	if p.start, err = e.ledger.Start(ctx); err != nil {
 		return err
 	}
+	if e.cfg.Observe != nil {
+		e.cfg.Observe(p.progress())
+	}
 	head := e.ledger.Head()
 	p.claim = head.Carry()
 	if p.from.IsZero() {
