@@ -19,10 +19,10 @@ export AWS_EC2_METADATA_DISABLED := true
 # The real S3 server of the tests, from the module in .ci.
 TOOLS := go tool -modfile=.ci/go.mod
 
-.PHONY: build test lint demo demo-s3 bench soak clean
+.PHONY: build test lint demo demo-s3 drill bench soak clean
 
 build:
-	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/incident-exporter ./cmd/incident-exporter
+	go build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/incident-exporter ./cmd/incident-exporter
 
 test:
 	go vet $(PACKAGES)
@@ -54,6 +54,10 @@ demo-s3: build
 # Prints the ratios of the README's table of figures.
 bench: build
 	BENCH_REPORT=1 go test -count=1 -timeout=60m -v -run '^TestBench' ./cmd/incident-exporter
+
+# Ten faults, and the log line, health, alert and runbook entry that name each.
+drill: build
+	DRILL=1 go test -count=1 -timeout=10m -run '^TestDrill$$' ./cmd/incident-exporter -v | grep -v '^=== \|^--- \|^    --- '
 
 # The world in a seed, SEEDS of them; each failure prints its seed. And a year
 # of a daemon's ticks, which the tests live a month of.
