@@ -46,7 +46,7 @@ func parsePingURL(secret auth.Secret) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(secret.Reveal()))
 	switch {
 	case err != nil || u.Hostname() == "" || u.Fragment != "":
-		return nil, errors.New("must be the URL that the service gives for a check, such as https://hc-ping.com/...")
+		return nil, errors.New("must be the URL that the service gives for a check, such as https://hc-ping.com/UUID")
 	case u.Scheme == "https":
 		return u, nil
 	case u.Scheme == "http" && (u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback()):
