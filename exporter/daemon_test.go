@@ -64,6 +64,12 @@ func tick(t *testing.T, spec, zone string, change func(*exporter.Daemon)) *ticki
 	return d
 }
 
+// said is what it has logged.
+func (d *ticking) said() string {
+	synctest.Wait()
+	return d.log.String()
+}
+
 // runs are the beginnings of runs since it was last asked for.
 func (d *ticking) runs() (all []time.Time) {
 	synctest.Wait()
@@ -137,8 +143,8 @@ func TestClockSteps(t *testing.T) {
 		if n := len(d.runs()); n != 2 {
 			t.Errorf("%d runs in the ten minutes after the clock was set back", n)
 		}
-		if !strings.Contains(d.log.String(), "set back") {
-			t.Errorf("the log says %q", d.log.String())
+		if !strings.Contains(d.said(), "set back") {
+			t.Errorf("the log says %q", d.said())
 		}
 		if next := d.Next(); next.Sub(d.now()) > 5*time.Minute {
 			t.Errorf("next is %s at %s", next, d.now())
@@ -165,16 +171,16 @@ func TestPanicCostsOneRun(t *testing.T) {
 			}
 		})
 		time.Sleep(10*time.Minute + time.Second)
-		if len(begun) != 11 || !strings.Contains(d.log.String(), "panic=\"made up\"") {
-			t.Errorf("%d runs in ten minutes, %s", len(begun), d.log.String())
+		if len(begun) != 11 || !strings.Contains(d.said(), "panic=\"made up\"") {
+			t.Errorf("%d runs in ten minutes, %s", len(begun), d.said())
 		}
 		if err := d.Alive(); err != nil {
 			t.Error(err)
 		}
 		at := time.Now()
 		d.stop()
-		if took := time.Since(at); took != 20*time.Second || !strings.Contains(d.log.String(), "did not stop in time") {
-			t.Errorf("stopped after %v, %s", took, d.log.String())
+		if took := time.Since(at); took != 20*time.Second || !strings.Contains(d.said(), "did not stop in time") {
+			t.Errorf("stopped after %v, %s", took, d.said())
 		}
 		close(hung)
 		if d.Alive() == nil || !d.Next().IsZero() {

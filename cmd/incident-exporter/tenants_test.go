@@ -192,7 +192,7 @@ func TestATenthFails(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		for i := range p.sims {
-			said := strings.Contains(p.log.String(), `msg="tenant failed" source=defender tenant=`+tenantNumber(i)+` `)
+			said := strings.Contains(p.log.String(), ` source=defender tenant=`+tenantNumber(i)+` error=`)
 			if said != failing[i] {
 				t.Errorf("tenant %d: named as failed: %v", i, said)
 			}
