@@ -19,7 +19,7 @@ import (
 )
 
 // maxImage is the most bytes that the image's files may have, uncompressed.
-const maxImage = 25 << 20
+const maxImage = 25_000_000
 
 // image is the image of deploy/container, built by buildah and unpacked, for runc to start.
 type image struct {
@@ -171,7 +171,7 @@ func TestImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the image has %.1f MiB", float64(size)/(1<<20))
+	t.Logf("the image has %.1f MB", float64(size)/1e6)
 	if size > maxImage {
 		t.Errorf("the image has %d bytes, more than %d", size, maxImage)
 	}
