@@ -3,6 +3,7 @@
 # also has what installs the independent readers of the tests.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 PACKAGES := ./...
 SEEDS ?= 3000
 
@@ -19,7 +20,7 @@ export AWS_EC2_METADATA_DISABLED := true
 # The real S3 server of the tests, from the module in .ci.
 TOOLS := go tool -modfile=.ci/go.mod
 
-.PHONY: build test lint demo demo-s3 drill bench soak clean
+.PHONY: build test lint demo demo-s3 drill image image-test chart-test bench soak clean
 
 build:
 	go build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/incident-exporter ./cmd/incident-exporter
@@ -28,8 +29,9 @@ test:
 	go vet $(PACKAGES)
 	$(TOOLS) -n versitygw >/dev/null
 	.ci/readers
-	cd deploy/prometheus && ../../.ci/promtool check rules alerts.yml && ../../.ci/promtool test rules alerts_test.yml
+	.ci/deployment
 	go test -C .ci -count=1 ./...
+	$(MAKE) chart-test
 	go test -count=1 -timeout=15m $(PACKAGES)
 ifeq ($(RACE),1)
 	go test -race -short -count=1 -timeout=15m $(PACKAGES)
@@ -50,6 +52,21 @@ demo: build
 # The same into a bucket with Object Lock of a real S3 server.
 demo-s3: build
 	go run ./sinks/sinktest/s3server/demo bin/incident-exporter
+
+# The container image, by docker or, without it, by buildah.
+image:
+	@engine="$$(command -v docker || command -v podman || command -v buildah)" || { echo 'docker, podman or buildah is wanted' >&2; exit 1; }; \
+	case "$$engine" in */podman|*/buildah) format='--format docker';; esac; \
+	"$$engine" build $$format -f deploy/container/Dockerfile --build-arg VERSION=$(VERSION) -t incident-exporter:$(VERSION) .
+
+# Builds the image without a registry, starts it, and holds it to what it says.
+image-test:
+	.ci/deployment
+	go test -count=1 -v -run '^TestImage$$' ./cmd/incident-exporter
+
+# The Helm chart through helm and Kubernetes' own validation, which the first time take minutes to build.
+chart-test:
+	go test -C .ci/kubernetes -count=1 ./...
 
 # Prints the ratios of the README's table of figures.
 bench: build

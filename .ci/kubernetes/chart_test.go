@@ -22,12 +22,13 @@ import (
 const chart = "../../deploy/helm/incident-exporter"
 
 // modes are the values of each way to run it, with all that can be asked for in that mode.
+// No name has a comma, at which helm splits a list of files.
 func modes() map[string]string {
 	return map[string]string{
-		"cronjob, as little as there must be": `
+		"cronjob with as little as there must be": `
 sink: s3://fabrikam-archive/xdr
 `,
-		"cronjob, local files and a certificate": `
+		"cronjob with local files and a certificate": `
 mode: cronjob
 schedule: "17 * * * *"
 timeZone: Europe/Berlin
@@ -48,7 +49,7 @@ tolerations: [{key: soc, operator: Exists}]
 affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: In, values: [a]}]}]}}}
 image: {repository: registry.fabrikam.example/incident-exporter, tag: 1.2.3, pullSecrets: [pull]}
 `,
-		"deployment, workload identity, IRSA": `
+		"deployment with workload identity and IRSA": `
 mode: deployment
 sink: s3://fabrikam-archive/xdr
 workloadIdentity: {clientId: 0a1c1b7e-9a44-4f0e-8f6b-2c9d1a7730aa}
@@ -60,7 +61,7 @@ networkPolicy:
   ingressFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]
 podMonitor: {enabled: true, labels: {release: prometheus}}
 `,
-		"deployment, a claim of one's own": `
+		"deployment with a claim of one's own": `
 mode: deployment
 persistence: {enabled: true, existingClaim: archive}
 serviceAccount: {create: false, name: exporter}
