@@ -68,7 +68,7 @@ func (a *app) newRoot() *cobra.Command {
 		Args:              cobra.NoArgs,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		PersistentPreRun:  func(*cobra.Command, []string) { a.started = true },
 		RunE: func(*cobra.Command, []string) error {
 			return &exitError{exitUsage, errors.New("no command is given"), "`incident-exporter --help` lists the commands"}
@@ -77,6 +77,7 @@ func (a *app) newRoot() *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.AddCommand(a.commands()...)
+	root.AddCommand(a.manualCommand())
 	return root
 }
 
