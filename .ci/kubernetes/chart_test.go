@@ -123,7 +123,9 @@ func render(t *testing.T, tool, values string) []byte {
 // to the Pod Security Standard "restricted".
 func TestChart(t *testing.T) {
 	tool := tool(t)
-	for name, values := range modes() {
+	all := modes()
+	all["the example of the README"] = example(t)
+	for name, values := range all {
 		t.Run(name, func(t *testing.T) {
 			if out, said, err := helm(t, tool, values, "lint", "--strict"); err != nil {
 				t.Errorf("lint: %v: %s%s", err, out, said)
@@ -157,6 +159,21 @@ func TestChart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// example is what deploy/README.md has a newcomer write into values.yaml.
+func example(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, values, found := strings.Cut(string(text), "    cat > values.yaml <<'END'\n")
+	values, _, ended := strings.Cut(values, "    END\n")
+	if !found || !ended || strings.Count(values, "      - ") != 3 {
+		t.Fatalf("the README has no values for three tenants: %s", values)
+	}
+	return strings.ReplaceAll("\n"+values, "\n    ", "\n")
 }
 
 // times checks that whoever is more patient ends later: the program, the Job, the kubelet.
