@@ -31,6 +31,7 @@ test:
 	.ci/readers
 	.ci/deployment
 	go test -C .ci -count=1 ./...
+	go test -C .ci/release -count=1 ./...
 	$(MAKE) chart-test
 	go test -count=1 -timeout=15m $(PACKAGES)
 ifeq ($(RACE),1)
