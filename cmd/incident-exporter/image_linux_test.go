@@ -54,7 +54,8 @@ func buildImage(t *testing.T) *image {
 		}
 	}
 	dir := t.TempDir()
-	files := filepath.Join(dir, "root-of-image")
+	context := filepath.Join(dir, "context")
+	files := filepath.Join(context, "root-of-image")
 	for _, d := range []string{"system/etc/ssl/certs", "own/archive", "own/tmp"} {
 		if err := os.MkdirAll(filepath.Join(files, d), 0o755); err != nil {
 			t.Fatal(err)
@@ -80,8 +81,8 @@ func buildImage(t *testing.T) *image {
 	buildah := func(args ...string) []byte {
 		return tool(t, "buildah", append([]string{"--storage-driver", "vfs", "--root", filepath.Join(dir, "storage"), "--runroot", filepath.Join(dir, "run")}, args...)...)
 	}
-	buildah("bud", "--isolation", "chroot", "--timestamp", "0", "--format", "docker", "--pull-never", "--build-arg", "ROOT=prebuilt",
-		"--build-arg", "VERSION=1.2.3", "-f", "deploy/container/Dockerfile", "-t", "incident-exporter", files)
+	buildah("bud", "--isolation", "chroot", "--timestamp", "0", "--format", "docker", "--pull-never", "--build-context", "root="+context,
+		"--build-arg", "VERSION=1.2.3", "-f", "deploy/container/Dockerfile", "-t", "incident-exporter", context)
 	var inspected struct {
 		Docker struct {
 			Config imageConfig `json:"config"`
