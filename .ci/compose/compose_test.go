@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -30,6 +31,11 @@ func TestCompose(t *testing.T) {
 	s3 := project.Services["s3"]
 	if !exporter.ReadOnly || len(exporter.CapDrop) != 1 || exporter.User != "" || *exporter.Environment["AWS_SECRET_ACCESS_KEY"] != *s3.Environment["ROOT_SECRET_KEY"] {
 		t.Errorf("%+v", exporter)
+	}
+	for name, config := range project.Configs {
+		if _, err := os.Stat(config.File); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	for name, service := range project.Services {
 		if _, tag, _ := strings.Cut(service.Image, ":"); service.Build == nil && (tag == "" || tag == "latest") {

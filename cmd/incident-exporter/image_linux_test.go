@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -302,13 +301,4 @@ func (c *container) terminate(t *testing.T) {
 		t.Errorf("SIGTERM: %+v", r)
 	}
 	t.Logf("stopped within %v of SIGTERM", time.Since(begun).Round(time.Millisecond))
-}
-
-// freeAddress is a port of loopback that nobody listens at.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"net"
 	"os/exec"
 	"testing"
 )
@@ -19,4 +20,13 @@ func tool(t *testing.T, name string, args ...string) []byte {
 		t.Fatalf("%s: %v\n%s%s", command, err, out, stderr.Bytes())
 	}
 	return out
+}
+
+// freeAddress is a port of loopback that nobody listens at.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
