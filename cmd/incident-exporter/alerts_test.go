@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -113,11 +114,17 @@ func TestAlertsNameMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range regexp.MustCompile(`incident_exporter_\w+(\{[^}]*\})?`).FindAllString(string(alerts), -1) {
-		metric, label, _ := strings.Cut(strings.TrimSuffix(name, "}"), "{")
+	looked := 0
+	for _, name := range regexp.MustCompile(`incident_exporter_\w+(\{[^}]*\})?`).FindAllString(string(alerts)+dashboard(t), -1) {
+		looked++
+		// The job is Prometheus' own label.
+		metric, label, _ := strings.Cut(strings.TrimSuffix(strings.ReplaceAll(name, `job="$job"`, ""), "}"), "{")
 		if !regexp.MustCompile(`(?m)^` + metric + `(\{.*` + regexp.QuoteMeta(label) + `.*\})? `).Match(metrics) {
-			t.Errorf("an alert looks at %s, which is not there", name)
+			t.Errorf("an alert or the dashboard looks at %s, which is not there", name)
 		}
+	}
+	if looked < 20 {
+		t.Errorf("only %d metrics are looked at", looked)
 	}
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -125,4 +132,36 @@ func TestAlertsNameMetrics(t *testing.T) {
 	if r := p.wait(); r.code != exitDone {
 		t.Errorf("%+v", r)
 	}
+}
+
+// dashboard is what Grafana's dashboard asks, one query a line.
+func dashboard(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/prometheus/dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Templating struct{ List []struct{ Query string } }
+		Panels     []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &board); err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, v := range board.Templating.List {
+		fmt.Fprintln(&all, v.Query)
+	}
+	for _, panel := range board.Panels {
+		for _, target := range panel.Targets {
+			fmt.Fprintln(&all, target.Expr)
+		}
+		if len(panel.Targets) == 0 || panel.Title == "" {
+			t.Errorf("%+v", panel)
+		}
+	}
+	return all.String()
 }
