@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ import (
 func (a *app) verifyCommand() *cobra.Command {
 	var (
 		asJSON, strict bool
-		head           string
+		heads, since   []string
 		check          ledger.Check
 	)
 	command := &cobra.Command{
@@ -26,10 +27,16 @@ func (a *app) verifyCommand() *cobra.Command {
 			"That the newest end was cut off, or all of it rewritten, shows only against a head that someone kept: --head.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if head != "" {
-				var err error
-				if check.HeadSeq, check.HeadHash, err = ledger.ParseHead(head); err != nil {
-					return &exitError{exitUsage, fmt.Errorf("read --head: %w", err), "give the whole line that `incident-exporter export` printed: a number, a colon and 64 hexadecimal digits"}
+			for _, head := range heads {
+				kept, err := ledger.ParseKept(head)
+				if err != nil {
+					return &exitError{exitUsage, fmt.Errorf("read --head: %w", err), "give the whole line that `incident-exporter export` printed: a number, a colon and 64 hexadecimal digits, and the stream if there is one"}
+				}
+				check.Kept = append(check.Kept, kept)
+			}
+			for _, from := range since {
+				if err := sinceOf(&check, from); err != nil {
+					return &exitError{exitUsage, fmt.Errorf("read --since: %w", err), "give the number of a manifest, or SOURCE/TENANT=SEQ for one of several streams"}
 				}
 			}
 			r, sink, err := a.openReader(cmd.Context())
@@ -67,7 +74,11 @@ func (a *app) verifyCommand() *cobra.Command {
 			if strict {
 				sum.Faults, sum.Notes = sum.Faults+sum.Notes, 0
 			}
-			if err := errors.Join(printed, a.printSummary(sum, asJSON)); err != nil {
+			whole := "whole"
+			if len(since) > 0 {
+				whole = "whole from where it was begun (--since)"
+			}
+			if err := errors.Join(printed, a.printSummary(sum, whole, asJSON)); err != nil {
 				return err
 			}
 			if sum.Faults > 0 {
@@ -78,9 +89,34 @@ func (a *app) verifyCommand() *cobra.Command {
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line: findings, then the summary")
 	command.Flags().BoolVar(&strict, "strict", false, "take notes (pending, unfetched, void) for faults")
-	command.Flags().StringVar(&head, "head", "", "a head, `SEQ:HASH`, that a run printed: the archive must still have it")
-	command.Flags().Uint64Var(&check.Since, "since", 0, "begin at this `SEQ`: what was before it may be gone")
+	command.Flags().StringArrayVar(&heads, "head", nil, "a head that a run printed, `SEQ:HASH` or \"SEQ:HASH SOURCE/TENANT\": the archive must still have it; may be given again")
+	command.Flags().StringArrayVar(&since, "since", nil, "begin at this `SEQ`: what was before it may be gone; SOURCE/TENANT=SEQ for one stream, may be given again")
 	return command
+}
+
+// sinceOf reads where a verification begins: everywhere, or in one stream.
+func sinceOf(check *ledger.Check, text string) error {
+	stream, number, one := strings.Cut(text, "=")
+	if !one {
+		number = text
+	}
+	seq, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || seq == 0 && one {
+		return fmt.Errorf("%q is no number of a manifest", text)
+	}
+	if !one {
+		check.Since = seq
+		return nil
+	}
+	s, ok := ledger.ParseStream(stream)
+	if !ok {
+		return fmt.Errorf("%q names no stream", text)
+	}
+	if check.SinceOf == nil {
+		check.SinceOf = map[ledger.Stream]uint64{}
+	}
+	check.SinceOf[s] = seq
+	return nil
 }
 
 // printFinding prints one line: what it is, the object's key, and what is wrong with it.
@@ -104,7 +140,7 @@ func (a *app) printFinding(f ledger.Finding, asJSON bool) error {
 	return err
 }
 
-func (a *app) printSummary(sum ledger.Summary, asJSON bool) error {
+func (a *app) printSummary(sum ledger.Summary, whole string, asJSON bool) error {
 	if asJSON {
 		if sum.Heads == nil {
 			sum.Heads = []ledger.ChainHead{}
@@ -117,7 +153,7 @@ func (a *app) printSummary(sum ledger.Summary, asJSON bool) error {
 	if sum.Faults > 0 {
 		fmt.Fprintf(&text, "%d faults", sum.Faults)
 	} else {
-		fmt.Fprintf(&text, "whole: %d streams, %d manifests, %d objects, %d versions", sum.Streams, sum.Manifests, sum.Objects, sum.Versions)
+		fmt.Fprintf(&text, "%s: %d streams, %d manifests, %d objects, %d versions", whole, sum.Streams, sum.Manifests, sum.Objects, sum.Versions)
 		for _, h := range sum.Heads {
 			if len(sum.Heads) > 1 {
 				fmt.Fprintf(&text, "; head of %s/%s %s", h.Source, h.Tenant, h.Head)

@@ -173,18 +173,28 @@ func TestAdoptLeavesAloneWhatItCannotRead(t *testing.T) {
 	}
 }
 
-func FuzzParseHead(f *testing.F) {
-	f.Add("42:" + strings.Repeat("ab", 32))
-	for _, bad := range []string{"", ":", "0:" + strings.Repeat("ab", 32), "+1:" + strings.Repeat("ab", 32), "01:" + strings.Repeat("ab", 32), "1:AB", " 1:" + strings.Repeat("ab", 32), "1:" + strings.Repeat("ab", 32) + "\n", "99999999999999999999:" + strings.Repeat("ab", 32)} {
+func FuzzParseKept(f *testing.F) {
+	good := "42:" + strings.Repeat("0a", 32)
+	of := " defender/5d0c1b7e-9a44-4f0e-8f6b-2c9d1a7730aa"
+	for _, bad := range []string{"", "42", ":", good[1:] + "0", "0:" + good[3:], "-1:" + good[3:], "042:" + good[3:], good + "0", good + of + " x", good + " defender", good + " x/y"} {
 		f.Add(bad)
-		if _, _, err := ParseHead(bad); err == nil {
-			f.Errorf("%q: accepted", bad)
+		if _, err := ParseKept(bad); err == nil {
+			f.Errorf("%q is taken for a head", bad)
 		}
 	}
+	f.Add(good)
+	f.Add(good + of)
 	f.Fuzz(func(t *testing.T, s string) {
-		seq, hash, err := ParseHead(s)
-		if err == nil && (fmt.Sprintf("%d:%s", seq, hash) != s || seq == 0 || len(hash) != 64) {
-			t.Errorf("%q: %d, %q", s, seq, hash)
+		k, err := ParseKept(s)
+		if err != nil {
+			return
+		}
+		again := fmt.Sprintf("%d:%s", k.Seq, k.Hash)
+		if k.Stream != (Stream{}) {
+			again += " " + k.Stream.String()
+		}
+		if again != strings.Join(strings.Fields(s), " ") {
+			t.Errorf("%q is read as %q", s, again)
 		}
 	})
 }

@@ -229,12 +229,25 @@ func readAll(ctx context.Context, r sinks.Reader, key string, limit int64) ([]by
 	return data, nil
 }
 
-// ParseHead reads SEQ:HASH.
-func ParseHead(s string) (seq uint64, hash string, err error) {
-	number, hash, ok := strings.Cut(s, ":")
-	if _, err := fmt.Sscanf(number, "%d", &seq); !ok || err != nil || seq == 0 || fmt.Sprint(seq) != number ||
-		!regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(hash) {
-		return 0, "", fmt.Errorf("%q is not SEQ:HASH as a run prints it", s)
+// ParseKept reads a head as a run prints it: SEQ:HASH, and where there are
+// several tenants the stream after it, SOURCE/TENANT.
+func ParseKept(text string) (Kept, error) {
+	fields := strings.Fields(text)
+	wrong := fmt.Errorf("%q is not SEQ:HASH, or SEQ:HASH SOURCE/TENANT, as a run prints it", text)
+	if len(fields) < 1 || len(fields) > 2 {
+		return Kept{}, wrong
 	}
-	return seq, hash, nil
+	k := Kept{}
+	number, hash, ok := strings.Cut(fields[0], ":")
+	if _, err := fmt.Sscanf(number, "%d", &k.Seq); !ok || err != nil || k.Seq == 0 || fmt.Sprint(k.Seq) != number ||
+		!regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(hash) {
+		return Kept{}, wrong
+	}
+	k.Hash = hash
+	if len(fields) == 2 {
+		if k.Stream, ok = ParseStream(fields[1]); !ok {
+			return Kept{}, wrong
+		}
+	}
+	return k, nil
 }

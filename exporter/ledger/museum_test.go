@@ -169,8 +169,8 @@ func (e *exhibit) apply(t *testing.T, op string) {
 	case "since":
 		e.check.Since = uint64(number(f[1]))
 	case "head":
-		e.check.HeadSeq = uint64(number(f[1]))
-		e.check.HeadHash = manifestOf(t, intact(t), stream, e.check.HeadSeq).Hash
+		seq := uint64(number(f[1]))
+		e.check.Kept = append(e.check.Kept, Kept{Seq: seq, Hash: manifestOf(t, intact(t), stream, seq).Hash})
 	default:
 		t.Fatalf("what is %q?", op)
 	}

@@ -96,6 +96,13 @@ func streamOf(key string) (Stream, bool) {
 	return Stream{m[1], m[2]}, true
 }
 
+// ParseStream reads what Stream.String writes, SOURCE/TENANT.
+func ParseStream(text string) (Stream, bool) {
+	source, tenant, ok := strings.Cut(text, "/")
+	s, found := streamOf(Stream{source, tenant}.ManifestKey(1))
+	return s, ok && found && s.String() == text
+}
+
 // Compression is how data objects are compressed: gzip, zstd or none.
 type Compression string
 

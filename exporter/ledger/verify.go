@@ -12,15 +12,30 @@ import (
 
 // Check says what Verify holds the archive to beside itself.
 type Check struct {
-	Since    uint64 // begin at this manifest and trust those before it; 0 for all
-	HeadSeq  uint64 // a head that someone kept: this manifest must be there
-	HeadHash string // and have this hash; empty for none
-	Remember int    // versions remembered at once, to find those there twice; 0 for a million
-	Ahead    int    // objects fetched at once ahead of their turn, at most 16 MiB; 0 for none
+	Since    uint64            // begin at this manifest and trust those before it; 0 for all
+	SinceOf  map[Stream]uint64 // the same for single streams, instead
+	Kept     []Kept            // heads that someone kept: each must be there
+	Remember int               // versions remembered at once, to find those there twice; 0 for a million
+	Ahead    int               // objects fetched at once ahead of their turn, at most 16 MiB; 0 for none
 
 	// Observe, if not nil, is told of each manifest that has been looked at:
 	// its number, and the last one's, 0 where that is not known.
 	Observe func(s Stream, seq, last uint64)
+}
+
+// Kept is a head that someone kept.
+type Kept struct {
+	Stream Stream // the zero Stream: whichever has it
+	Seq    uint64
+	Hash   string
+}
+
+// since is where the verification of a stream begins, 0 for at its beginning.
+func (c Check) since(s Stream) uint64 {
+	if n, ok := c.SinceOf[s]; ok {
+		return n
+	}
+	return c.Since
 }
 
 func (c Check) remember() int {
@@ -38,9 +53,9 @@ func (c Check) remember() int {
 // look at has been reported.
 //
 // What no chain can show by itself is that its newest end was cut off, or all
-// of it written anew; that is what Check.HeadHash is for.
+// of it written anew; that is what Check.Kept is for.
 func Verify(ctx context.Context, r sinks.Reader, check Check, report func(Finding)) (Summary, error) {
-	v := &verifier{ctx: ctx, r: r, check: check}
+	v := &verifier{ctx: ctx, r: r, check: check, seen: make([]bool, len(check.Kept)), got: make([]string, len(check.Kept))}
 	v.report = func(f Finding) {
 		if f.Note {
 			v.sum.Notes++
@@ -67,13 +82,19 @@ func Verify(ctx context.Context, r sinks.Reader, check Check, report func(Findin
 	if len(known) == 0 {
 		return v.sum, fs.ErrNotExist
 	}
-	if check.HeadHash != "" && !v.headSeen {
-		f := Finding{
-			Kind: WrongHead, Seq: check.HeadSeq, Want: check.HeadHash, Got: v.headGot,
-			Text: fmt.Sprintf("the head that was kept, manifest %d, is in no chain here: the newest end was cut off, or the chain was written anew", check.HeadSeq),
+	for i, kept := range check.Kept {
+		if v.seen[i] {
+			continue
 		}
-		if len(known) == 1 {
-			f.Source, f.Tenant, f.Key = only.Source, only.Tenant, only.ManifestKey(check.HeadSeq)
+		f := Finding{
+			Kind: WrongHead, Seq: kept.Seq, Want: kept.Hash, Got: v.got[i],
+			Text: fmt.Sprintf("the head that was kept, manifest %d, is in no chain here: the newest end was cut off, or the chain was written anew", kept.Seq),
+		}
+		if of := kept.Stream; of != (Stream{}) {
+			f.Text = fmt.Sprintf("the head that was kept, manifest %d, is not in the chain of %s: its newest end was cut off, or it was written anew or removed", kept.Seq, of)
+			f.Source, f.Tenant, f.Key = of.Source, of.Tenant, of.ManifestKey(kept.Seq)
+		} else if len(known) == 1 {
+			f.Source, f.Tenant, f.Key = only.Source, only.Tenant, only.ManifestKey(kept.Seq)
 		}
 		v.report(f)
 	}
@@ -81,13 +102,13 @@ func Verify(ctx context.Context, r sinks.Reader, check Check, report func(Findin
 }
 
 type verifier struct {
-	ctx      context.Context
-	r        sinks.Reader
-	check    Check
-	report   func(Finding)
-	sum      Summary
-	headSeen bool
-	headGot  string
+	ctx    context.Context
+	r      sinks.Reader
+	check  Check
+	report func(Finding)
+	sum    Summary
+	seen   []bool   // of Check.Kept
+	got    []string // what is there instead
 }
 
 // strangers reports what lies outside every chain's prefixes. Those that a
@@ -131,6 +152,7 @@ type chain struct {
 	begun  bool
 	dup    *duplicates
 	length uint64 // the last number, for Observe
+	since  uint64 // where it is begun, 0 for at its beginning
 }
 
 func (c *chain) finding(f Finding, text string, args ...any) {
@@ -139,7 +161,7 @@ func (c *chain) finding(f Finding, text string, args ...any) {
 }
 
 func (v *verifier) chain(s Stream) error {
-	c := &chain{verifier: v, r: v.r, s: s, expect: max(1, v.check.Since)}
+	c := &chain{verifier: v, r: v.r, s: s, since: v.check.since(s), expect: max(1, v.check.since(s))}
 	if v.check.Ahead > 0 {
 		a := newAhead(v.r, v.check.Ahead)
 		defer a.stop()
@@ -154,10 +176,15 @@ func (v *verifier) chain(s Stream) error {
 		c.finding(Finding{Kind: Duplicate, Seq: m.Seq, Key: key, Got: ver.SHA256},
 			"line %d, incident %s updated %s, is in the archive twice", line+1, ver.ID, ver.Updated)
 	})
-	if v.check.HeadHash != "" {
-		if data, err := readAll(v.ctx, v.r, s.ManifestKey(v.check.HeadSeq), maxManifest); err == nil {
-			if v.headGot = hexSum(data); v.headGot == v.check.HeadHash {
-				v.headSeen = true
+	for i, kept := range v.check.Kept {
+		if kept.Stream != s && kept.Stream != (Stream{}) {
+			continue
+		}
+		if data, err := readAll(v.ctx, v.r, s.ManifestKey(kept.Seq), maxManifest); err == nil {
+			if sum := hexSum(data); sum == kept.Hash {
+				v.seen[i] = true
+			} else {
+				v.got[i] = sum
 			}
 		}
 	}
@@ -191,7 +218,7 @@ func (v *verifier) chain(s Stream) error {
 	if err := c.end(); err != nil {
 		return err
 	}
-	return c.dup.rest(v.ctx, v.r, max(1, v.check.Since))
+	return c.dup.rest(v.ctx, v.r, max(1, c.since))
 }
 
 // manifest looks at the next key of the chain.
@@ -255,9 +282,9 @@ const maxMissing = 1000
 
 // skipped reports that the manifests before seq are not there.
 func (c *chain) skipped(seq uint64) error {
-	if !c.begun && c.check.Since == 0 {
+	if !c.begun && c.since == 0 {
 		c.finding(Finding{Kind: Pruned, Seq: seq, Key: c.s.ManifestKey(seq), Want: "1", Got: fmt.Sprint(seq)},
-			"the chain begins with manifest %d: what came before was removed; if that was meant, verify with --since %d", seq, seq)
+			"the chain begins with manifest %d: what came before was removed; if that was meant, verify with --since %s=%d", seq, c.s, seq)
 	} else {
 		for n := c.expect; n < seq; n++ {
 			f := Finding{Kind: Missing, Seq: n, Key: c.s.ManifestKey(n)}
@@ -387,7 +414,7 @@ func (c *chain) unjudged(key string) bool {
 
 // end reports what lies behind the chain.
 func (c *chain) end() error {
-	if !c.begun && c.check.Since > 0 {
+	if !c.begun && c.since > 0 {
 		c.finding(Finding{Kind: Missing, Seq: c.expect, Key: c.s.ManifestKey(c.expect)}, "manifest %d is missing", c.expect)
 		c.lose(c.expect, c.expect)
 	}
