@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"incident-exporter/auth"
 )
@@ -68,7 +69,7 @@ const maxSecretFile = 64 << 10
 // readSecretFile reads a secret; one trailing newline is not part of it. The error holds neither
 // the path, which may be a secret that was pasted into the wrong variable, nor the content.
 func readSecretFile(path string) (auth.Secret, error) {
-	file, err := os.Open(path)
+	file, err := openRegular(path)
 	if err != nil {
 		return auth.Secret{}, bareError(err)
 	}
@@ -85,6 +86,24 @@ func readSecretFile(path string) (auth.Secret, error) {
 		return auth.Secret{}, errors.New("file is empty")
 	}
 	return auth.NewSecret(content), nil
+}
+
+// openRegular opens a file for reading. A pipe, which is read once and may keep whoever opens it
+// waiting for ever, is refused: what is configured is read again and again.
+func openRegular(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no regular file")
+	}
+	if err != nil {
+		_ = file.Close() // read only
+		return nil, err
+	}
+	return file, nil
 }
 
 // bareError strips the path off a file error.

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -100,6 +100,9 @@ func (b badLine) Error() string {
 	return fmt.Sprintf("line %d of EXPORTER_TENANTS_FILE %v", b.line, b.err)
 }
 
+// mostBadLines is how many lines are named of a file that names nobody.
+const mostBadLines = 20
+
 // maxTenantsFile is far above a file of all the tenants that one process can serve.
 const maxTenantsFile = 8 << 20
 
@@ -107,14 +110,20 @@ const maxTenantsFile = 8 << 20
 // what follows a # is a comment. A line that names no tenant costs only itself. source is that of
 // those who name none.
 func readTenants(r io.Reader, source string) (list []tenant, bad []badLine, err error) {
-	lines := bufio.NewScanner(io.LimitReader(r, maxTenantsFile+1))
-	lines.Buffer(make([]byte, 4096), 64<<10)
-	size := 0
-	for n := 1; lines.Scan(); n++ {
-		if size += len(lines.Bytes()) + 1; size > maxTenantsFile {
-			return nil, nil, fmt.Errorf("larger than %d MiB", maxTenantsFile>>20)
-		}
-		text, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "\ufeff"), "#")
+	content, err := io.ReadAll(io.LimitReader(r, maxTenantsFile+1))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(content) > maxTenantsFile:
+		return nil, nil, fmt.Errorf("larger than %d MiB", maxTenantsFile>>20)
+	case bytes.IndexByte(content, 0) >= 0:
+		return nil, nil, errors.New("not text in UTF-8: save it as such")
+	}
+	there := map[tenant]bool{}
+	n := 0
+	for line := range bytes.Lines(content) {
+		n++
+		text, _, _ := strings.Cut(strings.TrimPrefix(string(line), "\ufeff"), "#")
 		fields := strings.Fields(text)
 		if len(fields) == 0 {
 			continue
@@ -124,20 +133,22 @@ func readTenants(r io.Reader, source string) (list []tenant, bad []badLine, err 
 		if len(fields) == 2 {
 			t.source = fields[1]
 		}
+		same := tenant{id: t.id, source: t.source}
 		switch {
 		case err != nil:
 		case len(fields) > 2 || len(fields) == 2 && fields[1] != "defender" && fields[1] != "graph":
 			err = errors.New("must have nothing after the tenant but its source, defender or graph")
-		case slices.ContainsFunc(list, func(other tenant) bool { return other.id == t.id && other.source == t.source }):
+		case there[same]:
 			err = errors.New("names a tenant that is there already")
 		}
 		if err != nil {
 			bad = append(bad, badLine{n, err})
 			continue
 		}
+		there[same] = true
 		list = append(list, t)
 	}
-	return list, bad, lines.Err()
+	return list, bad, nil
 }
 
 // shard is a part of the tenants: the index-th of n, counted from 1. n is 0 where there are no
@@ -225,7 +236,7 @@ func (c *config) tenantConflicts() {
 func (c *config) tenants() (list []tenant, bad []badLine, err error) {
 	switch {
 	case c.Exporter.TenantsFile != "":
-		file, err := os.Open(string(c.Exporter.TenantsFile))
+		file, err := openRegular(string(c.Exporter.TenantsFile))
 		if err != nil {
 			return nil, nil, &configError{[]problem{{"EXPORTER_TENANTS_FILE", fmt.Sprintf("must name a readable file of tenants, one a line: %v", bareError(err))}}}
 		}
@@ -235,8 +246,12 @@ func (c *config) tenants() (list []tenant, bad []badLine, err error) {
 		}
 		if len(list) == 0 {
 			text := "names no tenant: write one a line, GUID or NAME=GUID"
-			if len(bad) > 0 {
-				text += "; " + bad[0].Error()
+			for i, b := range bad {
+				if i == mostBadLines {
+					text += fmt.Sprintf("; and %d lines more", len(bad)-i)
+					break
+				}
+				text += "; " + b.Error()
 			}
 			return nil, bad, &configError{[]problem{{"EXPORTER_TENANTS_FILE", text}}}
 		}

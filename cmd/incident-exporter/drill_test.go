@@ -134,7 +134,9 @@ func runDrill(t *testing.T, drill drill, runbook string) {
 		"EXPORTER_MAX_LAG=" + drillLag.String()}, sink...), drill.env...)
 	go d.live(ctx)
 	d.d = d.scene.daemon(ctx, d.more...)
-	moment(ctx, func() bool { return strings.Contains(d.d.err.String(), `"msg":"run done"`) && d.run(d.more, "health").code == exitDone })
+	moment(ctx, func() bool {
+		return strings.Contains(d.d.err.String(), `"msg":"run done"`) && d.run(d.more, "health").code == exitDone
+	})
 	if r := d.run(d.more, "health"); r.code != exitDone {
 		t.Fatalf("before: health %d: %s%s", r.code, r.stdout, r.stderr)
 	}
@@ -150,7 +152,10 @@ func runDrill(t *testing.T, drill drill, runbook string) {
 				_ = d.second.Process.Signal(syscall.SIGHUP)
 			}
 		}
-		moment(ctx, func() bool { line = lineWith(d.d.err.String(), drill.log); return line != "" || time.Since(last) > time.Second })
+		moment(ctx, func() bool {
+			line = lineWith(d.d.err.String(), drill.log)
+			return line != "" || time.Since(last) > time.Second
+		})
 	}
 	if line == "" {
 		said := d.d.err.String()

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"incident-exporter/auth"
+	"incident-exporter/exporter"
 	"incident-exporter/exporter/defender"
 	"incident-exporter/exporter/ledger"
 )
@@ -114,6 +114,9 @@ func (p *passes) tenants() (own []tenant, bad []badLine, err error) {
 	for _, b := range bad {
 		p.log.Error("a tenant cannot be exported", "error", b.Error(), "remedy", "correct the line; the others are exported")
 	}
+	if p.cfg.shard.index > 1 {
+		bad = nil // whose part they would be in cannot be known: they are the first's to fail for
+	}
 	p.listed = all
 	return p.cfg.own(all), bad, nil
 }
@@ -137,12 +140,17 @@ func (s *streamPasses) rename(t tenant) {
 	s.tenant = t
 }
 
-// drop forgets the tenants that are not listed any more. What they have in the archive stays.
+// drop forgets the tenants that are not listed any more. What they have in the archive stays. One
+// whose pass is under way is forgotten after it: if it is listed again before, nothing has happened.
 func (p *passes) drop(listed []tenant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for stream := range p.streams {
-		if !slices.ContainsFunc(listed, func(t tenant) bool { return t.stream() == stream }) {
+	kept := make(map[ledger.Stream]bool, len(listed))
+	for _, t := range listed {
+		kept[t.stream()] = true
+	}
+	for stream, s := range p.streams {
+		if !kept[stream] && !s.busy.Load() {
 			p.log.Info("tenant is not listed any more: its archive stays as it is", "source", stream.Source, "tenant", stream.Tenant)
 			delete(p.streams, stream)
 		}
@@ -199,9 +207,13 @@ func (p *passes) makeRound(ctx context.Context, round *round) error {
 	if only {
 		return errs[0]
 	}
-	failed := len(bad)
+	failed, stopped := len(bad), 0
 	for i, err := range errs {
 		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil && errors.As(err, new(*exporter.Unfinished)) {
+			stopped++ // in good order, before it had committed anything
 			continue
 		}
 		failed++
@@ -210,6 +222,9 @@ func (p *passes) makeRound(ctx context.Context, round *round) error {
 		round.log.Error("tenant failed", append(own[i].attrs(), "error", text, "remedy", remedy)...)
 	}
 	all := len(own) + len(bad)
+	if ctx.Err() != nil {
+		round.log.Warn("stopped by a signal; the next run goes on", "tenants", all, "not_begun", stopped, "failed", failed)
+	}
 	switch {
 	case failed == 0:
 		return nil
