@@ -22,6 +22,7 @@ func ownEdges() map[string][]string {
 		"exporter":              {"exporter/ledger", "exporter/rawjson", "sinks"},
 		"exporter/defender":     {"exporter", "exporter/rawjson"},
 		"exporter/ledger":       {"exporter/rawjson", "sinks"},
+		"exporter/mapping":      {"exporter/rawjson"},
 		"exporter/rawjson":      {},
 		"exporter/simulator":    {},
 		"sinks":                 {},
