@@ -85,6 +85,7 @@ func (c *config) credential(audience string) (auth.Credential, error) {
 // api is one of the two incidents APIs as it is configured.
 type api struct {
 	source   string
+	setBy    string   // the variable or flag that says where it is
 	origin   *url.URL // https
 	path     string   // before the API's own
 	audience string
@@ -103,19 +104,26 @@ func defaultQuotas(source string) string {
 // api is the API of a source. What overrides the cloud's addresses is for EXPORTER_SOURCE; where
 // tenants of the other source are listed too, theirs are the cloud's.
 func (c *config) api(source string) (api, error) {
-	a := api{source: source}
+	a := api{source: source, setBy: "EXPORTER_CLOUD"}
 	at, audience := c.cloudAddresses(source)
 	if source == string(c.Exporter.Source) {
 		at, audience, a.quota = string(c.Exporter.ApiURL), string(c.Exporter.Audience), c.Exporter.Quota
+		a.setBy = "EXPORTER_API_URL"
 	} else if err := a.quota.UnmarshalText([]byte(defaultQuotas(source))); err != nil {
 		return a, err
 	}
-	u, err := url.Parse(at)
+	a.audience = audience
+	return a, a.at(at)
+}
+
+// at sets where the API is.
+func (a *api) at(address string) error {
+	u, err := url.Parse(address)
 	if err != nil {
-		return a, fmt.Errorf("read EXPORTER_API_URL: %w", err)
+		return fmt.Errorf("read %s: %w", a.setBy, err)
 	}
-	a.origin, a.path, a.audience = &url.URL{Scheme: u.Scheme, Host: u.Host}, strings.TrimRight(u.Path, "/"), audience
-	return a, nil
+	a.origin, a.path = &url.URL{Scheme: u.Scheme, Host: u.Host}, strings.TrimRight(u.Path, "/")
+	return nil
 }
 
 // cloudAddresses are the URL and the audience of a source in the configured cloud.

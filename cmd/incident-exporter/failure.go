@@ -57,12 +57,12 @@ func (p *passes) explain(ctx context.Context, s *streamPasses, err error) (text,
 			return text, remedy
 		}
 	}
-	at := string(p.cfg.Exporter.ApiURL)
+	at, setBy := string(p.cfg.Exporter.ApiURL), "EXPORTER_API_URL"
 	if s != nil && s.wiring != nil {
-		at = s.api.origin.String()
+		at, setBy = s.api.origin.String(), s.api.setBy
 	}
 	if summary, remedy, ok := auth.ExplainTransport(&url.Error{Op: "Get", URL: at, Err: err}); ok {
-		return "read incidents: " + summary, hostSetBy("EXPORTER_API_URL", remedy)
+		return "read incidents: " + summary, hostSetBy(setBy, remedy)
 	}
 	return text, ""
 }
@@ -103,7 +103,7 @@ func (s *streamPasses) explainAPI(ctx context.Context, api *defender.APIError) (
 			}
 		}
 		if api.Status == http.StatusNotFound {
-			return text, "check EXPORTER_API_URL (unset it for the default), and that the tenant is licensed for Microsoft Defender XDR"
+			return text, "check " + s.api.setBy + " (unset it for the default), and that the tenant is licensed for Microsoft Defender XDR"
 		}
 		permission := "Incident.Read.All of Microsoft Threat Protection"
 		if s.tenant.source == "graph" {
@@ -112,13 +112,13 @@ func (s *streamPasses) explainAPI(ctx context.Context, api *defender.APIError) (
 		return text, "give the app the application permission " + permission + " and grant admin consent, " +
 			"unset EXPORTER_AUDIENCE, and check that the tenant is licensed for Microsoft Defender XDR; `incident-exporter token` shows what the token says"
 	case api.Status == http.StatusOK && strings.HasPrefix(api.Excerpt, "<"):
-		return text, "check EXPORTER_API_URL, and whether a proxy or a sign-in page answers in the API's place (HTTPS_PROXY, NO_PROXY)"
+		return text, "check " + s.api.setBy + ", and whether a proxy or a sign-in page answers in the API's place (HTTPS_PROXY, NO_PROXY)"
 	case api.Status >= 300 && api.Status < 400:
-		return text, "check EXPORTER_API_URL and HTTPS_PROXY: the API does not redirect, a captive portal or proxy does"
+		return text, "check " + s.api.setBy + " and HTTPS_PROXY: the API does not redirect, a captive portal or proxy does"
 	case api.Temporary():
-		return text, "try again later; if it stays, check EXPORTER_API_URL, and tell Microsoft's support what is said here"
+		return text, "try again later; if it stays, check " + s.api.setBy + ", and tell Microsoft's support what is said here"
 	}
-	return text, "check EXPORTER_API_URL; if it is right, tell Microsoft's support what is said here"
+	return text, "check " + s.api.setBy + "; if it is right, tell Microsoft's support what is said here"
 }
 
 // explainStorage returns the remedy for what the archive's filesystem refuses, "" if it is not

@@ -25,28 +25,10 @@ func (p *passes) wire(t tenant, sink archive, log *slog.Logger, begin func(conte
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}
 	}
-	credential, err := p.credential(a.audience)
+	w, err := p.wireSource(t, a, log)
 	if err != nil {
-		return nil, nil, &exitError{code: exitUsage, err: err}
+		return nil, nil, err
 	}
-	w := &wiring{api: a, tokens: auth.NewTokens(credential, t.id)}
-	served := defender.Defender()
-	if t.source == "graph" {
-		served = defender.Graph()
-	}
-	w.source = defender.New(defender.Config{
-		API:         served,
-		Origin:      a.origin,
-		Path:        a.path + served.Path(),
-		Transport:   p.metrics.transport(t.source, p.transport),
-		Tokens:      w.tokens,
-		Quota:       a.quota.limits(),
-		Concurrency: int(cfg.Exporter.Concurrency),
-		Overlap:     cfg.Exporter.Overlap.Duration,
-		MaxAnswer:   int64(cfg.Exporter.MaxAnswerBytes),
-		Share:       p.share,
-		Log:         log,
-	})
 	version, _ := buildVersion()
 	by := ledger.By{Version: version, Client: string(cfg.Azure.ClientID)}
 	chain := ledger.New(sink, t.stream(), by, ledger.Compression(cfg.Exporter.Compression))
@@ -64,6 +46,34 @@ func (p *passes) wire(t tenant, sink archive, log *slog.Logger, begin func(conte
 		Begin:        begin,
 		Observe:      observe,
 	}, w.source, chain), w, nil
+}
+
+// wireSource makes what reads a tenant's incidents from an API.
+func (p *passes) wireSource(t tenant, a api, log *slog.Logger) (*wiring, error) {
+	cfg := p.cfg
+	credential, err := p.credential(a.audience)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: err}
+	}
+	w := &wiring{api: a, tokens: auth.NewTokens(credential, t.id)}
+	served := defender.Defender()
+	if a.source == "graph" {
+		served = defender.Graph()
+	}
+	w.source = defender.New(defender.Config{
+		API:         served,
+		Origin:      a.origin,
+		Path:        a.path + served.Path(),
+		Transport:   p.metrics.transport(t.source, p.transport),
+		Tokens:      w.tokens,
+		Quota:       a.quota.limits(),
+		Concurrency: int(cfg.Exporter.Concurrency),
+		Overlap:     cfg.Exporter.Overlap.Duration,
+		MaxAnswer:   int64(cfg.Exporter.MaxAnswerBytes),
+		Share:       p.share,
+		Log:         log,
+	})
+	return w, nil
 }
 
 // credential is the one that gets tokens for an audience, of whichever tenant.
