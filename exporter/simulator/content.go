@@ -107,8 +107,23 @@ func (c *content) line(b []byte, rec *record, created ticks) []byte {
 
 // render appends an incident, or what it is malformed to.
 func (c *content) render(b []byte, rec *record, created ticks, m Malformation) []byte {
+	b, _ = c.renderAlerts(b, rec, created, m)
+	return b
+}
+
+// ownAlerts is how many alerts an incident has that it had from the start: as many as make it as
+// long as is wanted as Defender writes it.
+func (c *content) ownAlerts(rec *record, created ticks) uint64 {
+	short := *rec
+	short.pad = 0
+	_, n := c.renderAlerts(nil, &short, created, NoMalformation)
+	return n
+}
+
+// renderAlerts does what render does, and counts the alerts that the incident had from the start.
+func (c *content) renderAlerts(b []byte, rec *record, created ticks, m Malformation) (line []byte, own uint64) {
 	if m == NotAnObject {
-		return append(b, `"the incident could not be rendered"`...)
+		return append(b, `"the incident could not be rendered"`...), 0
 	}
 	start := len(b)
 	id := firstID + int64(rec.incident)
@@ -156,8 +171,8 @@ func (c *content) render(b []byte, rec *record, created ticks, m Malformation) [
 		c.alert(&t, rec, created, n, start+p.want)
 	}
 	if !p.bare {
-		for n := uint64(0); n == 0 || len(t.b)-start < p.want; n++ {
-			alert(n)
+		for ; own == 0 || len(t.b)-start < p.want; own++ {
+			alert(own)
 		}
 	}
 	if rec.redirect < 0 {
@@ -168,7 +183,7 @@ func (c *content) render(b []byte, rec *record, created ticks, m Malformation) [
 	t.raw(`]`)
 	t.pad(int(rec.pad) - (len(t.b) - start) - len(`,"attachment":""}`))
 	t.raw(`}`)
-	return t.b
+	return t.b, own
 }
 
 // pad writes an attachment of that many bytes, if any are missing.

@@ -3,6 +3,7 @@ package simulator_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -309,5 +310,33 @@ func TestGraphUnknownMembers(t *testing.T) {
 		if n == 0 || bytes.Contains(plain, []byte(word)) || bytes.Count(plain, []byte(name+`:"unknownFutureValue"`)) != n {
 			t.Errorf("%s: %d times, %d times without the header", word, n, bytes.Count(plain, []byte(word)))
 		}
+	}
+}
+
+// Both APIs show the same alerts of an incident, however many it has.
+func TestGraphHasTheSameAlerts(t *testing.T) {
+	sim := simulator.New(simulator.Options{Seed: 17, Incidents: 60, Size: 12_000})
+	if _, _, err := sim.Merge(40_001, 40_002); err != nil {
+		t.Fatal(err)
+	}
+	most := 0
+	for _, v := range sim.Final() {
+		var d struct{ Alerts []struct{ AlertID string } }
+		var g struct{ Alerts []struct{ ID string } }
+		if err := errors.Join(json.Unmarshal(v.Line(), &d), json.Unmarshal(v.GraphLine(), &g)); err != nil {
+			t.Fatal(err)
+		}
+		if len(d.Alerts) != len(g.Alerts) {
+			t.Fatalf("incident %d has %d alerts and in Graph %d", v.ID, len(d.Alerts), len(g.Alerts))
+		}
+		for i := range d.Alerts {
+			if d.Alerts[i].AlertID != g.Alerts[i].ID {
+				t.Errorf("alert %s of incident %d is %s in Graph", d.Alerts[i].AlertID, v.ID, g.Alerts[i].ID)
+			}
+		}
+		most = max(most, len(d.Alerts))
+	}
+	if most < 5 {
+		t.Errorf("at most %d alerts", most)
 	}
 }

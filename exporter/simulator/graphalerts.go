@@ -23,7 +23,7 @@ func (l *alertList) alerts(c *content, rec *record, created ticks, known bool) {
 		l.ends = append(l.ends, [2]int{from, len(l.t.b)})
 	}
 	if !p.bare {
-		for n := uint64(0); n == 0 || len(l.t.b)-start < p.want; n++ {
+		for n := range c.ownAlerts(rec, created) {
 			alert(n)
 		}
 	}
