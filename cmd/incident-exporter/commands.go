@@ -10,6 +10,7 @@ func (a *app) commands() []*cobra.Command {
 		a.checkCommand(),
 		a.tokenCommand(),
 		a.consentURLCommand(),
+		a.compareCommand(),
 		a.verifyCommand(),
 		a.listCommand(),
 		a.showCommand(),
