@@ -136,6 +136,9 @@ func (p *passes) compare(ctx context.Context, f *compareFlags) error {
 	if len(chosen) == 0 && f.tenant != "" {
 		return &exitError{exitUsage, errors.New("--tenant names none of the tenants that are configured"), "give the id or the name of one of them: `incident-exporter config` shows where they are listed"}
 	}
+	if len(own) == 0 && len(bad) == 0 {
+		p.log.Info("no tenant is in this process's part", "shard", p.cfg.shard.String())
+	}
 	disagree := len(bad) > 0 && f.tenant == ""
 	for _, t := range chosen {
 		agree, err := p.compareTenant(ctx, t, f)

@@ -117,7 +117,7 @@ func (c *sideBySide) print(line any, text string) error {
 	return nil
 }
 
-// whose names the tenant where there are several.
+// whose names an incident's tenant where there are several.
 func (c *sideBySide) whose() string {
 	if !c.p.cfg.severalTenants() {
 		return ""
@@ -153,6 +153,9 @@ func oneLine(text string) string { return strings.Join(strings.Fields(text), " "
 // summary is the summary as text.
 func (c *sideBySide) summary(s *compareSummary, agree bool) string {
 	var b strings.Builder
+	if c.p.cfg.severalTenants() {
+		b.WriteString(c.tenant.String() + ": ")
+	}
 	switch {
 	case agree:
 		b.WriteString("they agree")
@@ -161,8 +164,8 @@ func (c *sideBySide) summary(s *compareSummary, agree bool) string {
 	default:
 		b.WriteString("they differ")
 	}
-	fmt.Fprintf(&b, "%s: %d compared, %d only in defender, %d only in graph, %d differing, %d changed meanwhile and not compared, %d unfetched; from %s to %s",
-		c.whose(), s.Compared, s.OnlyDefender, s.OnlyGraph, s.Differing, s.Changed, s.Unfetched, s.From, s.To)
+	fmt.Fprintf(&b, ": %d compared, %d only in defender, %d only in graph, %d differing, %d changed meanwhile and not compared, %d unfetched; from %s to %s",
+		s.Compared, s.OnlyDefender, s.OnlyGraph, s.Differing, s.Changed, s.Unfetched, s.From, s.To)
 	for _, of := range []struct {
 		what   string
 		fields map[string]int

@@ -145,7 +145,7 @@ func (w *twin) agreed(f *compareFlags) (sum map[string]any) {
 // the words of both APIs.
 func TestTheTwoAgree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTwin(t, simulator.Options{Seed: 21, Incidents: 3000, Size: 9000, Span: 20 * 24 * time.Hour, TieShare: 0.1, Tie: 120}, 1)
+		w := newTwin(t, simulator.Options{Seed: 21, Incidents: 2000, Size: 5000, Span: 20 * 24 * time.Hour, TieShare: 0.1, Tie: 120}, 1)
 		sim := w.sims[0]
 		for _, id := range sim.RandomIDs(400) {
 			if _, err := sim.Update(id); err != nil {
@@ -160,7 +160,7 @@ func TestTheTwoAgree(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		sum := w.agreed(&compareFlags{last: duration{30 * 24 * time.Hour}})
-		if sum["compared"] != 3000.0 || sum["changed_meanwhile"] != 0.0 {
+		if sum["compared"] != 2000.0 || sum["changed_meanwhile"] != 0.0 {
 			t.Errorf("%v", sum)
 		}
 	})
@@ -226,7 +226,7 @@ func between(t *testing.T, text, before, after string) string {
 // TestEachDifferenceIsFound changes one thing in what one of the APIs answers.
 func TestEachDifferenceIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTwin(t, simulator.Options{Seed: 3, Incidents: 150, Size: 4000, Span: 20 * time.Hour}, 1)
+		w := newTwin(t, simulator.Options{Seed: 3, Incidents: 60, Size: 4000, Span: 20 * time.Hour}, 1)
 		sim := w.sims[0]
 		sim.Change(func(b *simulator.Behaviour) { b.Quota, b.GraphQuota = nil, nil }) // each comparison counts as a process of its own
 		var chosen simulator.Version                                                  // open, assigned, with alerts and a comment
@@ -294,7 +294,7 @@ func TestEachDifferenceIsFound(t *testing.T) {
 				return incident
 			}
 			found, sum, err := w.compare(&compareFlags{})
-			if code := w.exit(err); code != exitFailed || len(found) != 1 || sum["differing"] != 1.0 || sum["compared"] != 150.0 {
+			if code := w.exit(err); code != exitFailed || len(found) != 1 || sum["differing"] != 1.0 || sum["compared"] != 60.0 {
 				t.Fatalf("%s: exit %d, %v, %v", c.field, code, found, sum)
 			}
 			if c.field == "alerts.status" {
@@ -317,7 +317,7 @@ func TestEachDifferenceIsFound(t *testing.T) {
 		sum := w.agreed(&compareFlags{})
 		onlyD, _ := sum["fields_only_defender"].(map[string]any)
 		onlyG, _ := sum["fields_only_graph"].(map[string]any)
-		if onlyG["tenantId"] != 150.0 || onlyD["activityCount"] != 150.0 || onlyD["alerts.entities"] == nil || onlyG["alerts.evidence"] == nil || onlyG["displayName"] != nil || onlyD["incidentName"] != nil {
+		if onlyG["tenantId"] != 60.0 || onlyD["activityCount"] != 60.0 || onlyD["alerts.entities"] == nil || onlyG["alerts.evidence"] == nil || onlyG["displayName"] != nil || onlyD["incidentName"] != nil {
 			t.Errorf("%v", sum)
 		}
 	})

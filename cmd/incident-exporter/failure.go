@@ -36,6 +36,10 @@ func (p *passes) explain(ctx context.Context, s *streamPasses, err error) (text,
 		store      *s3.Error
 		network    *net.OpError
 	)
+	at, setBy := string(p.cfg.Exporter.ApiURL), "EXPORTER_API_URL"
+	if s != nil && s.wiring != nil {
+		at, setBy = s.api.origin.String(), s.api.setBy
+	}
 	text = strings.ReplaceAll(err.Error(), "\n", "; ")
 	switch {
 	case errors.As(err, &refusal):
@@ -51,15 +55,11 @@ func (p *passes) explain(ctx context.Context, s *streamPasses, err error) (text,
 	case errors.As(err, &api) && s != nil && s.wiring != nil:
 		return s.explainAPI(ctx, api)
 	case errors.As(err, &ignored):
-		return text, "check EXPORTER_API_URL, and whether a proxy on the way drops query options; nothing can be shown complete without filters"
+		return text, "check " + setBy + ", and whether a proxy on the way drops query options; nothing can be shown complete without filters"
 	case !errors.As(err, &network):
 		if remedy := p.explainStorage(err); remedy != "" {
 			return text, remedy
 		}
-	}
-	at, setBy := string(p.cfg.Exporter.ApiURL), "EXPORTER_API_URL"
-	if s != nil && s.wiring != nil {
-		at, setBy = s.api.origin.String(), s.api.setBy
 	}
 	if summary, remedy, ok := auth.ExplainTransport(&url.Error{Op: "Get", URL: at, Err: err}); ok {
 		return "read incidents: " + summary, hostSetBy(setBy, remedy)
