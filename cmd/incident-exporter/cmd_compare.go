@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -126,7 +127,7 @@ func (p *passes) compare(ctx context.Context, f *compareFlags) error {
 	}
 	var chosen []tenant // once each, whichever of the sources they are listed with
 	for _, t := range own {
-		if f.tenant != "" && t.id != f.tenant && t.name != f.tenant {
+		if f.tenant != "" && !strings.EqualFold(t.id, f.tenant) && t.name != f.tenant {
 			continue
 		}
 		if !slices.ContainsFunc(chosen, func(c tenant) bool { return c.id == t.id }) {

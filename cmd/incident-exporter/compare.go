@@ -21,7 +21,7 @@ import (
 // second reading of Graph behind Defender's second, which is only made if Graph has something that
 // Defender has not. All else has changed meanwhile, and is not compared.
 //
-// It holds a record of some 500 bytes for each incident and 400 for each alert, and no line.
+// It holds a record of some 700 bytes for each incident and 500 for each alert, and no line.
 type sideBySide struct {
 	p      *passes
 	tenant tenant

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"incident-exporter/exporter/mapping"
 	"incident-exporter/exporter/rawjson"
@@ -85,7 +86,7 @@ func (c *sideBySide) report(v *verdict) (agree bool, err error) {
 			sum.OnlyDefender++
 		}
 		line := onlyLine{"only", sideNames[o.side], c.tenant.id, o.id, o.updated}
-		if err := c.print(line, fmt.Sprintf("only in %s: incident %s%s, updated %s", line.Source, o.id, c.whose(), o.updated)); err != nil {
+		if err := c.print(line, fmt.Sprintf("only in %s: incident %s%s, updated %s", line.Source, oneLine(o.id), c.whose(), o.updated)); err != nil {
 			return false, err
 		}
 	}
@@ -145,10 +146,18 @@ func (c *sideBySide) differs(l differsLine) string {
 	if l.Alert != "" {
 		alert = ", alert " + oneLine(l.Alert)
 	}
-	return fmt.Sprintf("differs: incident %s%s, updated %s%s: %s: defender %s, graph %s", l.ID, c.whose(), l.Updated, alert, l.Field, quoted(l.Defender), quoted(l.Graph))
+	return fmt.Sprintf("differs: incident %s%s, updated %s%s: %s: defender %s, graph %s", oneLine(l.ID), c.whose(), l.Updated, alert, l.Field, quoted(l.Defender), quoted(l.Graph))
 }
 
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine is what an API called something, fit for one line of a terminal.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.Join(strings.Fields(text), " "))
+}
 
 // summary is the summary as text.
 func (c *sideBySide) summary(s *compareSummary, agree bool) string {

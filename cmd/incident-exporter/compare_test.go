@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -492,4 +493,44 @@ func TestIntervals(t *testing.T) {
 			t.Errorf("%+v: %s", c.f, got)
 		}
 	}
+}
+
+func TestCompareIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwin(t, simulator.Options{Seed: 1, Incidents: 300, Span: 20 * time.Hour}, 1)
+		ctx, stop := context.WithCancel(t.Context())
+		w.turn = func(n int) {
+			if n == 4 { // Graph
+				stop()
+			}
+		}
+		err := w.passes.compare(ctx, &compareFlags{last: duration{24 * time.Hour}})
+		if w.exit(err) != exitFailed || err.Error() != "stopped by a signal before its end" || w.out.Len() > 0 {
+			t.Errorf("%v, %s", err, w.out.String())
+		}
+	})
+}
+
+// TestFindingsAsText: one line each, whatever the API called things.
+func TestFindingsAsText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTwin(t, simulator.Options{Seed: 2, Incidents: 1, Size: 700, Span: time.Hour}, 2)
+		w.passes.json = false
+		time.Sleep(time.Minute)
+		extra := w.sims[graphSide].Create()
+		w.edit[graphSide] = editOf(`"id":"40001"`, `"displayName":"`, `"new\nmember\u001b[31m":1,"displayName":"two\nlines\u001b[31m`)
+		time.Sleep(time.Hour)
+		if err := w.passes.compare(t.Context(), &compareFlags{last: duration{24 * time.Hour}}); w.exit(err) != exitFailed {
+			t.Error(err)
+		}
+		first := w.sims[graphSide].Final()[0]
+		title := between(t, string(first.Line()), `"incidentName":"`, `"`)
+		want := "only in graph: incident " + fmt.Sprint(extra.ID) + ", updated " + extra.Updated + "\n" +
+			"differs: incident 40001, updated " + first.Updated + `: name: defender "` + title + `", graph "two\nlines\x1b[31m` + title + `"` + "\n" +
+			"they differ: 1 compared, 0 only in defender, 1 only in graph, 1 differing, 0 changed meanwhile and not compared, 0 unfetched; from 1999-12-31T01:00:00Z to 2000-01-01T01:00:00Z\n" +
+			"fields that differ: name (1)\n"
+		if got := w.out.String(); !strings.HasPrefix(got, want) || !strings.Contains(got, "new member[31m (1)") || strings.Count(got, "\n") != 6 {
+			t.Errorf("printed %s, want %s", got, want)
+		}
+	})
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Record is what is compared of one incident: some 500 bytes and some 400 for
+// Record is what is compared of one incident: some 700 bytes and some 500 for
 // each of its alerts, however much evidence they have.
 type Record struct {
 	side     side
