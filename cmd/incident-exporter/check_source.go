@@ -180,6 +180,9 @@ func (c *checker) incidents(ctx context.Context, s *streamPasses) verdict {
 	} else {
 		parts = append(parts, "nothing there to try $filter on")
 	}
+	if s.tenant.source == "graph" && found.Counted {
+		parts = append(parts, "$count is served")
+	}
 	if found.NextLink {
 		parts = append(parts, "it sends nextLink, which is not followed")
 	}
@@ -187,6 +190,12 @@ func (c *checker) incidents(ctx context.Context, s *streamPasses) verdict {
 	var notes []string
 	if found.Unread != nil {
 		notes = append(notes, "the first page cannot be read whole ("+found.Unread.Error()+"): an export reads it in pieces, and by id")
+	}
+	if s.tenant.source == "graph" && !found.Expanded {
+		notes = append(notes, "$expand=alerts fails for what is on the first page: an export fetches such incidents by their ids, and their alerts apart if need be")
+	}
+	if s.tenant.source == "graph" && !found.Counted {
+		notes = append(notes, "no $count is served: an export takes more calls")
 	}
 	if found.Capped {
 		notes = append(notes, "pages are shorter than asked for: an export takes more calls")

@@ -93,7 +93,7 @@ func (p *passes) compareTenant(ctx context.Context, t tenant, f *compareFlags) (
 		return false, err
 	}
 	p.line.end()
-	return c.report(c.verdict())
+	return c.report(c.sum())
 }
 
 // clock makes one small call of each API, which shows what time it is there, the earlier of the two,
@@ -273,8 +273,8 @@ type onlyFound struct {
 	side int
 }
 
-// verdict is what came of a comparison.
-type verdict struct {
+// agreement is what came of a comparison.
+type agreement struct {
 	only      []onlyFound
 	differing []string // ids
 	compared  int
@@ -282,9 +282,9 @@ type verdict struct {
 	unfetched [2][]exporter.Stretch
 }
 
-// verdict sums up.
-func (c *sideBySide) verdict() *verdict {
-	v := &verdict{}
+// sum says what came of it.
+func (c *sideBySide) sum() *agreement {
+	v := &agreement{}
 	for side, all := range c.unfetched {
 		for _, s := range all {
 			same := func(o exporter.Stretch) bool { return o.From.Equal(s.From) && o.To.Equal(s.To) && o.ID == s.ID }

@@ -63,7 +63,7 @@ type compareSummary struct {
 }
 
 // report prints what was found, each in order of update time, and says whether the two agree.
-func (c *sideBySide) report(v *verdict) (agree bool, err error) {
+func (c *sideBySide) report(v *agreement) (agree bool, err error) {
 	sum := compareSummary{
 		Tenant: c.tenant.id, From: rawjson.FormatTime(c.from), To: rawjson.FormatTime(c.to), Compared: v.compared,
 		Differing: len(v.differing), Changed: v.changed, FieldsDiffering: map[string]int{},

@@ -19,6 +19,9 @@ type Findings struct {
 	Filtered   bool          // it was seen to leave out what was not asked for
 	Resolution time.Duration // how finely it compares times, at best
 	Unread     error         // why the first page could not be read whole, if smaller ones can
+
+	Counted  bool // it says how many incidents there are in all, where that is asked
+	Expanded bool // it serves incidents with their alerts, where that has to be asked; else their alerts are always there
 }
 
 // Probe asks the API, in six calls at most, for what Read would find out along
@@ -31,7 +34,7 @@ func (s *Source) Probe(ctx context.Context) (f Findings, err error) {
 	a, err := s.list(ctx, all, f.Page, 0, narrowAttempts)
 	if err != nil && oneCannot(err) {
 		// Perhaps it answers, but for what is on that page.
-		nothing := query{from: time.Now().UTC().AddDate(10, 0, 0).Truncate(time.Second)}
+		nothing := query{from: time.Now().UTC().AddDate(10, 0, 0).Truncate(time.Second), bare: true}
 		if b, e := s.list(ctx, nothing, 1, 0, narrowAttempts); e == nil {
 			f.Unread, a, err = err, b, nil
 		}
@@ -40,7 +43,8 @@ func (s *Source) Probe(ctx context.Context) (f Findings, err error) {
 		return f, err
 	}
 	f.dated(s)
-	f.Rows, f.NextLink = len(a.rows), a.more
+	f.Rows, f.NextLink, f.Counted = len(a.rows), a.more, a.count >= 0
+	f.Expanded = s.cfg.API.expand == "" || f.Unread == nil
 	for i := range a.rows {
 		if at := a.rows[i].At; at.After(f.Newest) {
 			f.Newest = at

@@ -41,6 +41,7 @@ func TestProbe(t *testing.T) {
 				if test.want.Resolution == time.Second && got.Resolution > 100 {
 					got.Resolution = time.Second // as coarse as the newest update shows
 				}
+				test.want.Expanded = true
 				if got != test.want || tn.sim.Calls().API() != test.calls {
 					t.Errorf("%+v in %d calls, want %+v in %d", got, tn.sim.Calls().API(), test.want, test.calls)
 				}
@@ -79,4 +80,33 @@ func TestProbeOfAPoisonedPage(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	})
+}
+
+// TestProbeOfGraph: whether it counts, and serves incidents with their alerts.
+func TestProbeOfGraph(t *testing.T) {
+	for name, test := range map[string]struct {
+		change            func(*simulator.Behaviour)
+		counted, expanded bool
+	}{
+		"as documented": {nil, true, true},
+		"no count":      {func(b *simulator.Behaviour) { b.Count = simulator.NoCount }, false, true},
+		"unexpandable":  {nil, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				tn := newGraph(t, simulator.Options{Incidents: 40}, test.change, nil)
+				if !test.expanded {
+					id := tn.sim.RandomIDs(1)[0]
+					tn.sim.Change(func(b *simulator.Behaviour) { b.Unexpandable = map[int64]bool{id: true} })
+				}
+				got, err := tn.source.Probe(t.Context())
+				if err != nil || got.Counted != test.counted || got.Expanded != test.expanded || got.UpperBound != "lt" {
+					t.Errorf("%+v, %v", got, err)
+				}
+				if v := tn.sim.Violations(); len(v) > 0 {
+					t.Errorf("violations: %q", v)
+				}
+			})
+		})
+	}
 }

@@ -50,7 +50,9 @@ func (s *Simulator) entra(r *http.Request, now ticks) *answer {
 	case "POST oauth2/token":
 		return s.tokenRequest(r, now, tenant, false)
 	}
-	s.violation("path", "%s %s", r.Method, r.URL.Path)
+	if r.Method != http.MethodGet || r.URL.Path != "/" { // who looks whether anybody is there does no harm
+		s.violation("path", "%s %s", r.Method, r.URL.Path)
+	}
 	return &answer{status: http.StatusNotFound}
 }
 
