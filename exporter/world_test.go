@@ -404,16 +404,16 @@ func (w *world) live(ticks int) {
 // TestWorld holds the promises against worlds drawn from seeds. SOAK_SEEDS,
 // SOAK_FROM, SOAK_TICKS and SOAK_INCIDENTS make it longer (make soak).
 func TestWorld(t *testing.T) {
-	if testing.Short() { // under the race detector: thirty that are quick
-		worlds(t, 121, 30, false, false)
+	if testing.Short() { // under the race detector: twenty that are quick
+		worlds(t, 121, 20, false, false)
 		return
 	}
-	worlds(t, 1, 300, false, false)
+	worlds(t, 1, 200, false, false)
 }
 
 // TestWorldOfGraph is the same through Graph.
 func TestWorldOfGraph(t *testing.T) {
-	seeds := 60
+	seeds := 50
 	if testing.Short() {
 		seeds = 8
 	}
@@ -422,7 +422,7 @@ func TestWorldOfGraph(t *testing.T) {
 
 // TestWorldOnS3 is the same with the archive in S3.
 func TestWorldOnS3(t *testing.T) {
-	seeds := 24
+	seeds := 16
 	if testing.Short() {
 		seeds = 4
 	}
