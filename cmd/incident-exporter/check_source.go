@@ -69,7 +69,7 @@ func (c *checker) apis(ctx context.Context, own []tenant) map[string]bool {
 		if err != nil {
 			continue // getting a token says so
 		}
-		answers[t.source] = c.reach(ctx, "api", "EXPORTER_API_URL", a.origin.String())
+		answers[t.source] = c.reach(ctx, "api", a.setBy, a.origin.String())
 	}
 	return answers
 }
@@ -221,7 +221,7 @@ func (c *checker) unread(ctx context.Context, s *streamPasses, err error) verdic
 		return v
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		v.Detail, v.Remedy = "no answer within "+probeTimeout.String(), "try again; if it stays, check the network and EXPORTER_API_URL"
+		v.Detail, v.Remedy = "no answer within "+probeTimeout.String(), "try again; if it stays, check the network and "+s.api.setBy
 		return v
 	}
 	v.Detail, v.Remedy = s.explain(ctx, err)

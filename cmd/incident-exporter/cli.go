@@ -74,6 +74,9 @@ func (a *app) newRoot() *cobra.Command {
 			return &exitError{exitUsage, errors.New("no command is given"), "`incident-exporter --help` lists the commands"}
 		},
 	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &exitError{exitUsage, err, "`" + c.CommandPath() + " --help` lists its flags"}
+	})
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.AddCommand(a.commands()...)

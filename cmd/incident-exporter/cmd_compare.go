@@ -86,6 +86,8 @@ func (f *compareFlags) check() error {
 	switch {
 	case f.lastSet && f.from.set:
 		return errors.New("--last and --from are both given: leave one out")
+	case f.from.set && f.to.set && f.from.at.IsZero() && f.to.at.IsZero() && f.from.back <= f.to.back:
+		return errors.New("there is nothing between --from and --to: give the earlier one first")
 	case f.last.Duration <= 0:
 		return errors.New("--last must be more than 0")
 	case f.otherURL != "":

@@ -105,7 +105,7 @@ func (c *sideBySide) clock(ctx context.Context) (now time.Time, err error) {
 			failures = append(failures, c.failed(ctx, side, err))
 			continue
 		}
-		s.clock()
+		s.clock(c.p.log)
 		if theirs, ok := s.source.Now(); ok && (now.IsZero() || theirs.Before(now)) {
 			now = theirs
 		}

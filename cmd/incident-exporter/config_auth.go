@@ -101,16 +101,23 @@ func defaultQuotas(source string) string {
 	return "50/1m,1500/1h"
 }
 
-// api is the API of a source. What overrides the cloud's addresses is for EXPORTER_SOURCE; where
-// tenants of the other source are listed too, theirs are the cloud's.
+// api is the API of a source. A quota that is set holds for both. EXPORTER_AUDIENCE and a host of
+// Microsoft's in EXPORTER_API_URL are for EXPORTER_SOURCE; where tenants of the other source are listed
+// too, theirs are the cloud's. Any other host, such as a simulator's, is taken to have both.
 func (c *config) api(source string) (api, error) {
-	a := api{source: source, setBy: "EXPORTER_CLOUD"}
+	a := api{source: source, setBy: "EXPORTER_CLOUD", quota: c.Exporter.Quota}
 	at, audience := c.cloudAddresses(source)
-	if source == string(c.Exporter.Source) {
-		at, audience, a.quota = string(c.Exporter.ApiURL), string(c.Exporter.Audience), c.Exporter.Quota
-		a.setBy = "EXPORTER_API_URL"
-	} else if err := a.quota.UnmarshalText([]byte(defaultQuotas(source))); err != nil {
-		return a, err
+	u, err := url.Parse(string(c.Exporter.ApiURL))
+	own := source == string(c.Exporter.Source)
+	if own || err == nil && auth.CloudsOf(u.Hostname()) == nil {
+		at, a.setBy = string(c.Exporter.ApiURL), "EXPORTER_API_URL"
+	}
+	if own {
+		audience = string(c.Exporter.Audience)
+	} else if !c.set("EXPORTER_QUOTA") {
+		if err := a.quota.UnmarshalText([]byte(defaultQuotas(source))); err != nil {
+			return a, err
+		}
 	}
 	a.audience = audience
 	return a, a.at(at)

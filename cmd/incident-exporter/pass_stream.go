@@ -62,7 +62,7 @@ func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error 
 	}
 	s.progressed(progress)
 	s.count(progress)
-	s.clock()
+	s.clock(s.log)
 	if progress.Head != "" {
 		p.print(s.tenant.stream(), progress)
 		s.startIgnored()
@@ -177,7 +177,7 @@ func (s *streamPasses) startIgnored() {
 // whole seconds, and an answer its time on the way.
 const clockMargin = time.Minute
 
-func (s *streamPasses) clock() {
+func (s *streamPasses) clock(log *slog.Logger) {
 	theirs, known := s.source.Now()
 	if !known {
 		return
@@ -187,7 +187,7 @@ func (s *streamPasses) clock() {
 		if off < 0 {
 			direction = "behind"
 		}
-		s.log.Warn(fmt.Sprintf("this machine's clock is off: it is %s %s the API's, which is the one that counts", off.Abs(), direction),
+		log.Warn(fmt.Sprintf("this machine's clock is off: it is %s %s the API's, which is the one that counts", off.Abs(), direction),
 			"remedy", "set this machine's clock (NTP)")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -310,6 +311,7 @@ func TestPartner(t *testing.T) {
 	if r := s.done("verify", "--strict"); !strings.HasPrefix(r.stdout, "whole: 4 streams, ") || !strings.Contains(r.stdout, ", 450 versions") {
 		t.Errorf("verify: %s", r.stdout)
 	}
+	s.keptHeads()
 	for _, sim := range sims {
 		if v := sim.Violations(); len(v) > 0 {
 			t.Errorf("violations %q", v)
@@ -320,5 +322,91 @@ func TestPartner(t *testing.T) {
 	}
 	if r := s.run(nil, "export"); r.code != exitFailed || !strings.Contains(r.stderr, "all 4 tenants failed") {
 		t.Errorf("all: %+v", r)
+	}
+}
+
+// keptHeads holds the archive to the heads that export prints, one of each tenant, and to wrong ones.
+func (s *scene) keptHeads() {
+	s.Helper()
+	verify := []string{"verify"}
+	var kept []string
+	for line := range strings.Lines(s.done("export").stdout) {
+		kept = append(kept, strings.TrimSpace(line))
+		verify = append(verify, "--head", strings.TrimSpace(line))
+	}
+	if r := s.run(nil, verify...); len(kept) != 4 || r.code != exitDone {
+		s.Errorf("%q: %+v", kept, r)
+	}
+	head, of, _ := strings.Cut(kept[1], " ")
+	seq, _, _ := strings.Cut(head, ":")
+	wrong := seq + ":" + strings.Repeat("0", 64)
+	for _, args := range [][]string{{"--head", wrong + " " + of, "--head", kept[0]}, {"--head", kept[0], "--head", wrong}, {"--head", head + " defender/" + tenantNumber(99)}} {
+		if r := s.run(nil, append([]string{"verify"}, args...)...); r.code != exitFaults || !strings.Contains(r.stdout, "fault: head") {
+			s.Errorf("%q: %+v", args, r)
+		}
+	}
+	if r := s.run(nil, "verify", "--head", ""); r.code != exitUsage {
+		s.Errorf("an empty head: %+v", r)
+	}
+	if r := s.run(nil, "verify", "--since", of+"=2"); r.code != exitDone || !strings.Contains(r.stdout, "whole from where it was begun") {
+		s.Errorf("since of one stream: %+v", r)
+	}
+}
+
+// TestATenantThatComesBack while its pass is under way goes on with that pass.
+func TestATenantThatComesBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tenants")
+	write := func(lines ...string) {
+		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(tenantNumber(0), tenantNumber(1))
+	synctest.Test(t, func(t *testing.T) {
+		p := newPartner(t, []int{20_000, 50}, "EXPORTER_TENANTS=", "EXPORTER_TENANTS_FILE="+path)
+		time.Sleep(2 * time.Hour)
+		var passes sync.WaitGroup
+		for _, lines := range [][]string{{tenantNumber(0), tenantNumber(1)}, {tenantNumber(1)}, {tenantNumber(0), tenantNumber(1)}} {
+			write(lines...)
+			passes.Go(func() {
+				if err := p.make(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(20 * time.Second)
+		}
+		passes.Wait()
+		if n := p.skipped.Load(); n != 1 {
+			t.Errorf("%d passes were skipped", n)
+		}
+		p.whole(t, nil) // and no violation of a quota
+	})
+}
+
+// TestOddTenantsFiles: each is told for what it is, and costs no more than it must.
+func TestOddTenantsFiles(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "tenants")
+	if err := os.WriteFile(file, []byte(testTenant+"\n"+strings.Repeat("x", 100_000)+"\n"+otherTenant), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if list, bad, err := load(t, "EXPORTER_TENANTS_FILE="+file).tenants(); len(list) != 2 || len(bad) != 1 || bad[0].line != 2 || err != nil {
+		t.Errorf("a line without end: %v, %v, %v", list, bad, err)
+	}
+	if _, _, err := load(t, "EXPORTER_TENANTS_FILE="+pipe).tenants(); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("a pipe: %v", err)
+	}
+	if cfg := load(t, "AZURE_CLIENT_SECRET_FILE="+pipe); len(cfg.problems) != 1 || !strings.Contains(cfg.problems[0].text, "no regular file") {
+		t.Errorf("a pipe for a secret: %v", cfg.problems)
+	}
+	if err := os.WriteFile(file, []byte("\xff\xfe5\x00d\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := load(t, "EXPORTER_TENANTS_FILE="+file).tenants(); err == nil || !strings.Contains(err.Error(), "UTF-8") {
+		t.Errorf("UTF-16: %v", err)
 	}
 }

@@ -331,7 +331,7 @@ func (c *client) judge(err error, failures, refused int) (wait time.Duration, ag
 			// Trying on would keep the rate up: a whole window, then longer.
 			api.RetryAfter = min(c.quota.window()<<min(refused, 6), time.Hour) + backoff
 		}
-		c.log.Warn("the API says too many requests", "wait", api.RetryAfter.Round(time.Millisecond), "error", api)
+		c.log.Warn("the API says too many requests", "wait", api.RetryAfter.Round(time.Millisecond).String(), "error", api)
 		c.quota.pause(time.Now().Add(api.RetryAfter))
 		return 0, true
 	}
