@@ -68,7 +68,11 @@ func (v *verdicts) print(one verdict) error {
 	}
 	detail := one.Detail
 	if one.of.id != "" {
-		detail = one.of.source + " of " + one.of.String() + ": " + detail
+		whose := one.of.String()
+		if one.of.source != "" {
+			whose = one.of.source + " of " + whose
+		}
+		detail = whose + ": " + detail
 	}
 	_, err := fmt.Fprintf(v.app.stdout, "%s  %-*s%s\n", v.app.coloured(word), nameWidth, one.Name, detail)
 	if one.Remedy != "" && err == nil {
