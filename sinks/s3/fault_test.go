@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +25,9 @@ import (
 type store struct {
 	mem   *sinktest.Mem
 	front http.Handler
-	puts  []http.Header
+
+	mu   sync.Mutex // a request whose answer was lost may still be under way
+	puts []http.Header
 
 	// fault may answer a request in the store's place, after in its place once
 	// it has carried it out.
@@ -50,6 +53,8 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusPreconditionFailed, "PreconditionFailed")
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.n[r.Method]++
 	n := s.n[r.Method]
 	if s.fault != nil && s.fault(w, r, n) {
