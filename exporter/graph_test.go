@@ -13,8 +13,12 @@ import (
 // 40,000 incidents are exported through Graph while one of them changes at
 // every call: the archive is exact.
 func TestGraphOfFortyThousand(t *testing.T) {
+	incidents := 40_000
+	if testing.Short() { // under the race detector
+		incidents = 4000
+	}
 	synctest.Test(t, func(t *testing.T) {
-		w := small(t, simulator.Options{Seed: 8, Incidents: 40_000, Span: 90 * 24 * time.Hour, Size: 600, TieShare: 0.1, Tie: 700})
+		w := small(t, simulator.Options{Seed: 8, Incidents: incidents, Span: 90 * 24 * time.Hour, Size: 600, TieShare: 0.1, Tie: 700})
 		w.graph, w.top = true, 50
 		w.sim.Change(func(b *simulator.Behaviour) { b.ChurnPerCall, b.Latency = 1, 100*time.Millisecond })
 		p := w.process()

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -60,12 +59,11 @@ var mutations = []mutation{
 // TestMutations breaks the program on purpose and sees the world fail: a
 // clause that can be broken unnoticed is not tested.
 func TestMutations(t *testing.T) {
-	list := mutations
 	if testing.Short() { // the race detector's pass: the one without it tries all
-		list = slices.DeleteFunc(slices.Clone(mutations), func(m mutation) bool { return m.noticed.test == "" })
+		return
 	}
 	dir := t.TempDir()
-	for i, m := range list {
+	for i, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			source, err := filepath.Abs(m.file)

@@ -404,8 +404,8 @@ func (w *world) live(ticks int) {
 // TestWorld holds the promises against worlds drawn from seeds. SOAK_SEEDS,
 // SOAK_FROM, SOAK_TICKS and SOAK_INCIDENTS make it longer (make soak).
 func TestWorld(t *testing.T) {
-	if testing.Short() { // under the race detector: twenty that are quick
-		worlds(t, 121, 20, false, false)
+	if testing.Short() { // under the race detector: a dozen that are quick
+		worlds(t, 121, 12, false, false)
 		return
 	}
 	worlds(t, 1, 200, false, false)
@@ -415,7 +415,7 @@ func TestWorld(t *testing.T) {
 func TestWorldOfGraph(t *testing.T) {
 	seeds := 50
 	if testing.Short() {
-		seeds = 8
+		seeds = 5
 	}
 	worlds(t, 10_001, seeds, true, false)
 }
@@ -424,7 +424,7 @@ func TestWorldOfGraph(t *testing.T) {
 func TestWorldOnS3(t *testing.T) {
 	seeds := 16
 	if testing.Short() {
-		seeds = 4
+		seeds = 3
 	}
 	worlds(t, 5001, seeds, false, true)
 }

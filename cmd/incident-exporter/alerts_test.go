@@ -42,6 +42,9 @@ func promtool(t *testing.T) string {
 // TestAlerts: Prometheus reads the rules and the configuration of Compose, the rules fire when they
 // should and only then, and the runbook has an entry for each.
 func TestAlerts(t *testing.T) {
+	if testing.Short() { // the race detector's pass: others run the same code, and these many processes
+		return
+	}
 	t.Parallel()
 	promtool := promtool(t)
 	tool(t, promtool, "check", "rules", "--lint-fatal", "deploy/prometheus/alerts.yaml")
@@ -80,6 +83,9 @@ func TestAlerts(t *testing.T) {
 // TestAlertsNameMetrics: what a daemon says of itself is as Prometheus wants it, and has every metric
 // that an alert looks at.
 func TestAlertsNameMetrics(t *testing.T) {
+	if testing.Short() { // the race detector's pass: others run the same code, and these many processes
+		return
+	}
 	t.Parallel()
 	promtool := promtool(t)
 	s := newScene(t, simulator.Options{Seed: 17, Incidents: 20})

@@ -52,6 +52,9 @@ func hops(bucket bool) []string {
 // and the remedy, what has to wait for it is skipped, all else passes, and nothing is written but
 // what is no part of the archive.
 func TestBrokenSetups(t *testing.T) {
+	if testing.Short() { // the race detector's pass: others run the same code, and these many processes
+		return
+	}
 	t.Parallel()
 	store := brokenStore(t)
 	for name, b := range brokenSetups(t, store) {

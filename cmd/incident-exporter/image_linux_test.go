@@ -158,6 +158,9 @@ func (c *container) runc(args ...string) (string, error) {
 // TestImage builds the image, and starts it as its user with a read-only root: an export from the
 // simulator to the S3 server, the daemon with its health, SIGTERM, and a volume of local files.
 func TestImage(t *testing.T) {
+	if testing.Short() { // the race detector's pass: others run the same code, and these many processes
+		return
+	}
 	built := buildImage(t)
 	var size int64
 	err := filepath.WalkDir(built.root, func(path string, entry fs.DirEntry, err error) error {

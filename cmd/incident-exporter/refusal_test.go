@@ -103,6 +103,9 @@ func refusals(t *testing.T) map[string]refusal {
 // TestRefusals: for each thing that can be wrong there is one sentence with the cause and one with
 // the remedy, the right exit code, and the archive is untouched and valid.
 func TestRefusals(t *testing.T) {
+	if testing.Short() { // the race detector's pass: others run the same code, and these many processes
+		return
+	}
 	t.Parallel()
 	for name, r := range refusals(t) {
 		t.Run(name, func(t *testing.T) {
@@ -235,6 +238,9 @@ func (s *scene) unfetched(versions int) {
 
 // TestDamage: verify names what is wrong with an archive, and exits with 3.
 func TestDamage(t *testing.T) {
+	if testing.Short() { // the race detector's pass: others run the same code, and these many processes
+		return
+	}
 	t.Parallel()
 	whole := newScene(t, simulator.Options{Seed: 7, Incidents: 300, Span: 3 * 24 * time.Hour})
 	whole.done("export")
