@@ -109,7 +109,7 @@ func runDrill(t *testing.T, drill drill, runbook string) {
 	d.behave(func(b *simulator.Behaviour) { b.ClockSkew = 0 })
 	second := simulator.New(simulator.Options{Seed: 22, Tenant: tenantNumber(7), Secret: canary, Incidents: 5, Span: time.Hour})
 	second.Change(func(b *simulator.Behaviour) { b.Quota = nil })
-	d.server.Config.Handler = simulator.Tenants(d.sim, second)
+	d.serve(simulator.Tenants(d.sim, second))
 	d.list(testTenant)
 	if drill.name == "a tenant is taken off the list" {
 		d.list(testTenant, tenantNumber(7))

@@ -299,7 +299,7 @@ func TestMonth(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("SOAK_DAYS")); err == nil {
 		days = n
 	} else if testing.Short() {
-		days = 3
+		days = 8
 	}
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte(simulator.DefaultSecret), 0o600); err != nil {

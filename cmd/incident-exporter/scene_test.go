@@ -10,12 +10,14 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +30,7 @@ import (
 type scene struct {
 	*testing.T
 	sim    *simulator.Simulator
+	front  *atomic.Pointer[http.Handler] // what the server serves
 	server *httptest.Server
 	dir    string
 	env    []string
@@ -41,8 +44,10 @@ func newScene(t *testing.T, opts simulator.Options) *scene {
 	if opts.Span == 0 {
 		opts.Span = 36 * time.Hour
 	}
-	s := &scene{T: t, sim: simulator.New(opts), dir: filepath.Join(t.TempDir(), "archive")}
-	s.server = httptest.NewUnstartedServer(s.sim)
+	s := &scene{T: t, sim: simulator.New(opts), dir: filepath.Join(t.TempDir(), "archive"), front: &atomic.Pointer[http.Handler]{}}
+	s.serve(s.sim)
+	front := s.front
+	s.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*front.Load()).ServeHTTP(w, r) }))
 	s.server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are meant to fail
 	s.server.StartTLS()
 	t.Cleanup(s.server.Close)
@@ -53,6 +58,9 @@ func newScene(t *testing.T, opts simulator.Options) *scene {
 		"EXPORTER_SINK=file:" + s.dir, "EXPORTER_QUOTA=100000/1m"}
 	return s
 }
+
+// serve has the server serve something else.
+func (s *scene) serve(h http.Handler) { s.front.Store(&h) }
 
 func (s *scene) behave(change func(*simulator.Behaviour)) { s.sim.Change(change) }
 

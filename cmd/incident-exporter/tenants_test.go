@@ -291,7 +291,7 @@ func TestPartner(t *testing.T) {
 		sim.Change(func(b *simulator.Behaviour) { b.Quota, b.ClockSkew = nil, 2*time.Minute })
 		sims, tenants = append(sims, sim), tenants+","+tenantNumber(i)
 	}
-	s.server.Config.Handler = simulator.Tenants(sims...)
+	s.serve(simulator.Tenants(sims...))
 	sims[2].Change(func(b *simulator.Behaviour) { b.Consent = false })
 	s.env = append(s.env, "AZURE_TENANT_ID=", "EXPORTER_TENANTS="+tenants)
 	r := s.run(nil, "export")
