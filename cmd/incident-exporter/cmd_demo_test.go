@@ -11,6 +11,9 @@ import (
 )
 
 func TestDemo(t *testing.T) {
+	if testing.Short() { // the race detector's pass: others run the same code, and these many processes
+		return
+	}
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "it's here")
 	// What configures an exporter must not reach the demo's.
