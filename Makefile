@@ -75,7 +75,7 @@ bench: build
 
 # Ten faults, and the log line, health, alert and runbook entry that name each.
 drill: build
-	DRILL=1 go test -count=1 -timeout=10m -run '^TestDrill$$' ./cmd/incident-exporter -v | grep -v '^=== \|^--- \|^    --- '
+	DRILL=1 go test -count=1 -timeout=10m -run '^TestDrill$$' ./cmd/incident-exporter -v
 
 # The world in a seed, SEEDS of them; each failure prints its seed. And a year
 # of a daemon's ticks, which the tests live a month of.
