@@ -75,30 +75,6 @@ type Options struct {
 	TokenFile string
 }
 
-// SecretOptions configures a credential that is a client secret, with the fields of [Options].
-type SecretOptions struct {
-	ClientID      string
-	Secret        func() (Secret, error)
-	Audience      string
-	AuthorityHost string
-	HTTPClient    *http.Client
-}
-
-func (o SecretOptions) at(endpoint Endpoint) Options {
-	return Options{
-		Kind: ClientSecret, Endpoint: endpoint, ClientID: o.ClientID, Secret: o.Secret,
-		Audience: o.Audience, AuthorityHost: o.AuthorityHost, HTTPClient: o.HTTPClient,
-	}
-}
-
-// NewSecretV2 returns a credential that gets v2 tokens (scope) by a client secret. It fails as
-// [New] does.
-func NewSecretV2(options SecretOptions) (Credential, error) { return New(options.at(EndpointV2)) }
-
-// NewSecretV1 returns a credential that uses the v1 endpoint (resource) by a client secret, for
-// tenants whose set-up has not moved on. It fails as [New] does.
-func NewSecretV1(options SecretOptions) (Credential, error) { return New(options.at(EndpointV1)) }
-
 // New returns the credential that options describe. It reads no file and sends nothing; it fails
 // if an option that the kind needs is missing, if the authority host is not https, and if a kind
 // other than [ClientSecret] is to use the v1 endpoint.

@@ -12,13 +12,32 @@ import (
 	"time"
 )
 
-// endpoints are the two ways to ask; every promise holds for both.
-func endpoints() map[string]func(SecretOptions) (Credential, error) {
-	return map[string]func(SecretOptions) (Credential, error){"v1": NewSecretV1, "v2": NewSecretV2}
+// secretOptions are the options of a client secret, at either endpoint.
+type secretOptions struct {
+	ClientID      string
+	Secret        func() (Secret, error)
+	Audience      string
+	AuthorityHost string
+	HTTPClient    *http.Client
 }
 
-func options(a *authority) SecretOptions {
-	return SecretOptions{
+func (o secretOptions) at(endpoint Endpoint) Options {
+	return Options{
+		Kind: ClientSecret, Endpoint: endpoint, ClientID: o.ClientID, Secret: o.Secret,
+		Audience: o.Audience, AuthorityHost: o.AuthorityHost, HTTPClient: o.HTTPClient,
+	}
+}
+
+func newSecretV2(options secretOptions) (Credential, error) { return New(options.at(EndpointV2)) }
+func newSecretV1(options secretOptions) (Credential, error) { return New(options.at(EndpointV1)) }
+
+// endpoints are the two ways to ask; every promise holds for both.
+func endpoints() map[string]func(secretOptions) (Credential, error) {
+	return map[string]func(secretOptions) (Credential, error){"v1": newSecretV1, "v2": newSecretV2}
+}
+
+func options(a *authority) secretOptions {
+	return secretOptions{
 		ClientID:      clientID,
 		Secret:        func() (Secret, error) { return NewSecret(canary), nil },
 		Audience:      defenderAudience,
@@ -27,7 +46,7 @@ func options(a *authority) SecretOptions {
 	}
 }
 
-func mustCredential(t *testing.T, make func(SecretOptions) (Credential, error), o SecretOptions) Credential {
+func mustCredential(t *testing.T, make func(secretOptions) (Credential, error), o secretOptions) Credential {
 	t.Helper()
 	credential, err := make(o)
 	if err != nil {
@@ -191,7 +210,7 @@ func TestSecretGoesToTheAuthorityOnly(t *testing.T) {
 	t.Run("discovery document", func(t *testing.T) {
 		a.tokenEndpoint = thief.URL + "/token"
 		defer func() { a.tokenEndpoint = "" }()
-		_, err := mustCredential(t, NewSecretV2, options(a)).Token(t.Context(), tenant)
+		_, err := mustCredential(t, newSecretV2, options(a)).Token(t.Context(), tenant)
 		if err == nil || !strings.Contains(err.Error(), "not sent there") {
 			t.Errorf("got %v", err)
 		}
@@ -243,7 +262,7 @@ func TestUnusableAnswersAreErrors(t *testing.T) {
 func TestWrongIssuerIsRefused(t *testing.T) {
 	a := newAuthority(t)
 	a.issuer = "https://login.fabrikam.example/" + tenant + "/v2.0"
-	if _, err := mustCredential(t, NewSecretV2, options(a)).Token(t.Context(), tenant); err == nil || a.asked() != 0 {
+	if _, err := mustCredential(t, newSecretV2, options(a)).Token(t.Context(), tenant); err == nil || a.asked() != 0 {
 		t.Errorf("got %v, %d token requests", err, a.asked())
 	}
 }
@@ -266,26 +285,26 @@ func TestCancelledAcquisition(t *testing.T) {
 
 func TestBadOptionsAreRefused(t *testing.T) {
 	a := newAuthority(t)
-	for name, spoil := range map[string]func(*SecretOptions){
-		"open connection": func(o *SecretOptions) { o.AuthorityHost = "http://login.fabrikam.example" },
-		"no host":         func(o *SecretOptions) { o.AuthorityHost = "https://" },
-		"no client id":    func(o *SecretOptions) { o.ClientID = "" },
-		"no audience":     func(o *SecretOptions) { o.Audience = "" },
-		"no secret":       func(o *SecretOptions) { o.Secret = nil },
-		"no client":       func(o *SecretOptions) { o.HTTPClient = nil },
+	for name, spoil := range map[string]func(*secretOptions){
+		"open connection": func(o *secretOptions) { o.AuthorityHost = "http://login.fabrikam.example" },
+		"no host":         func(o *secretOptions) { o.AuthorityHost = "https://" },
+		"no client id":    func(o *secretOptions) { o.ClientID = "" },
+		"no audience":     func(o *secretOptions) { o.Audience = "" },
+		"no secret":       func(o *secretOptions) { o.Secret = nil },
+		"no client":       func(o *secretOptions) { o.HTTPClient = nil },
 	} {
 		o := options(a)
 		spoil(&o)
-		if _, err := NewSecretV2(o); err == nil {
+		if _, err := newSecretV2(o); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
 	o := options(a)
 	o.Secret = func() (Secret, error) { return Secret{}, errors.New("no such file") }
-	if _, err := mustCredential(t, NewSecretV2, o).Token(t.Context(), tenant); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if _, err := mustCredential(t, newSecretV2, o).Token(t.Context(), tenant); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("unreadable secret: %v", err)
 	}
-	if _, err := mustCredential(t, NewSecretV1, options(a)).Token(t.Context(), "../common"); err == nil || a.asked() != 0 {
+	if _, err := mustCredential(t, newSecretV1, options(a)).Token(t.Context(), "../common"); err == nil || a.asked() != 0 {
 		t.Errorf("odd tenant: %v, %d requests", err, a.asked())
 	}
 }

@@ -61,7 +61,8 @@ func newRig(t *testing.T, options simulator.Options, quota []defender.Limit, cha
 		quota = []defender.Limit{{Calls: 1 << 20, Per: time.Minute}}
 	}
 	transport := simulator.Transport(r.sim)
-	credential, err := auth.NewSecretV1(auth.SecretOptions{
+	credential, err := auth.New(auth.Options{
+		Kind: auth.ClientSecret, Endpoint: auth.EndpointV1,
 		ClientID:      simulator.DefaultClientID,
 		Secret:        func() (auth.Secret, error) { return auth.NewSecret(simulator.DefaultSecret), nil },
 		Audience:      simulator.DefaultAudience,

@@ -59,10 +59,7 @@ func (c *checker) secret(v *verdict) {
 // expires tells how long a credential lasts. By its date a secret may have expired and still be
 // good; a certificate cannot.
 func (c *checker) expires(v *verdict, at, now time.Time) {
-	remedy := "make a new client secret in the app registration, set it, and set EXPORTER_SECRET_EXPIRES to its date"
-	if c.cfg.kind == auth.Certificate {
-		remedy = "upload a new certificate to the app registration and put it, with its key, where AZURE_CLIENT_CERTIFICATE_PATH says"
-	}
+	_, remedy := c.cfg.renewal()
 	day := at.Format(time.DateOnly)
 	switch {
 	case now.Before(at) && now.Add(expiryWarning).Before(at):

@@ -237,6 +237,14 @@ func (p *passes) makeRound(ctx context.Context, round *round) error {
 // expiryWarning is how long before a credential's end it is warned of, once a day.
 const expiryWarning = 30 * 24 * time.Hour
 
+// renewal is what expires of the credential, and what to do about it.
+func (c *config) renewal() (what, remedy string) {
+	if c.kind == auth.Certificate {
+		return "the certificate", "upload a new certificate to the app registration and put it, with its key, where AZURE_CLIENT_CERTIFICATE_PATH says"
+	}
+	return "the client secret", "make a new client secret in the app registration, set it, and set EXPORTER_SECRET_EXPIRES to its date"
+}
+
 // expiry warns of a client secret whose date is given, and of a certificate.
 func (p *passes) expiry(now time.Time) {
 	expires := p.credentialExpiry()
@@ -247,10 +255,7 @@ func (p *passes) expiry(now time.Time) {
 	if told {
 		return
 	}
-	what, remedy := "the client secret", "make a new client secret in the app registration, set it, and set EXPORTER_SECRET_EXPIRES to its date"
-	if p.cfg.kind == auth.Certificate {
-		what, remedy = "the certificate", "upload a new certificate to the app registration and put it where AZURE_CLIENT_CERTIFICATE_PATH says"
-	}
+	what, remedy := p.cfg.renewal()
 	if expires.IsZero() || now.Add(expiryWarning).Before(expires) {
 		return
 	}
