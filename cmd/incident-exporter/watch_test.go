@@ -56,6 +56,13 @@ func (p *pings) told() []string {
 	return slices.Clone(p.got)
 }
 
+// runs returns the run ids that came with what told returns.
+func (p *pings) runs() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.rids)
+}
+
 // TestPing: an export tells the dead man's switch that it begins and how it ends, by a URL that is
 // shown nowhere, and neither waits for it nor fails because of it.
 func TestPing(t *testing.T) {
@@ -74,22 +81,21 @@ func TestPing(t *testing.T) {
 		t.Errorf("told %q, want %q", p.told(), want)
 	}
 	uuid := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
-	if len(p.rids) != 2 || p.rids[0] != p.rids[1] || !uuid.MatchString(p.rids[0]) {
-		t.Errorf("rids %q", p.rids)
+	if runs := p.runs(); len(runs) != 2 || runs[0] != runs[1] || !uuid.MatchString(runs[0]) {
+		t.Errorf("rids %q", runs)
 	}
 	s.behave(func(b *simulator.Behaviour) { b.Consent = false })
 	if r := s.run([]string{"EXPORTER_PING_URL=" + p.URL + pingPath + "?create=1"}, "export"); r.code != exitFailed {
 		t.Errorf("%+v", r)
 	}
 	if told := p.told(); len(told) != 4 || !strings.HasPrefix(told[3], "POST "+pingPath+"/fail ") || !strings.Contains(told[3], "AADSTS65001") || !strings.Contains(told[3], "\nremedy: ") ||
-		strings.Contains(strings.ReplaceAll(told[3], pingPath, ""), canary) || strings.Contains(told[3], "eyJ") || p.rids[2] == p.rids[1] {
+		strings.Contains(strings.ReplaceAll(told[3], pingPath, ""), canary) || strings.Contains(told[3], "eyJ") || p.runs()[2] == p.runs()[1] {
 		t.Errorf("told %q", told)
 	}
 	s.behave(func(b *simulator.Behaviour) { b.Consent = true })
-	for name, url := range map[string]string{"nobody there": "https://127.0.0.1:1" + pingPath, "another service": p.URL + "/" + canary} {
-		if name == "another service" {
-			p.Config.Handler = http.NotFoundHandler()
-		}
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	for name, url := range map[string]string{"nobody there": "https://127.0.0.1:1" + pingPath, "another service": other.URL + "/" + canary} {
 		r := s.run([]string{"EXPORTER_PING_URL=" + url}, "export")
 		if r.code != exitDone || strings.Count(r.stderr, "dead man's switch") != 1 || strings.Contains(r.stderr, "0d338dcc") || !strings.Contains(r.stderr, "ping 127.0.0.1") {
 			t.Errorf("%s: %+v", name, r)
