@@ -189,8 +189,8 @@ func TestStatus(t *testing.T) {
 	d := s.daemon(ctx, "EXPORTER_SCHEDULE=@every 10s")
 	var code int
 	var body string
-	moment(ctx, func() bool { _, body = d.get("/readyz"); return strings.Contains(body, "not a directory") })
-	if code, _ = d.get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the archive cannot be opened") {
+	moment(ctx, func() bool { return strings.Contains(d.err.String(), `"msg":"run failed"`) })
+	if code, body = d.get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the archive cannot be opened") || !strings.Contains(body, "not a directory") {
 		t.Errorf("readyz: %d %s", code, body)
 	}
 	if code, body = d.get("/healthz?verbose"); code != http.StatusOK || !strings.HasPrefix(body, "ok\nLAGS defender/"+testTenant+" not known yet") {
