@@ -61,20 +61,23 @@ func (p *pages) read(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	for range max(1, min(cap(p.s.client.flight), p.expect/p.top)) {
-		wg.Go(func() {
-			for {
-				page, ok := p.take()
-				if !ok {
-					return
-				}
-				if !p.bring(ctx, page) {
-					cancel()
-					return
-				}
+	var ask func()
+	ask = func() {
+		for {
+			page, ok := p.take()
+			if !ok {
+				return
 			}
-		})
+			wg.Go(func() {
+				if p.bring(ctx, page) {
+					ask() // for what this answer says is there
+				} else {
+					cancel()
+				}
+			})
+		}
 	}
+	ask()
 	wg.Wait()
 	return p.err
 }
@@ -104,7 +107,7 @@ func (p *pages) take() (page int, ok bool) {
 	if p.hurried && page > 0 && p.end < 0 && p.err == nil && !(p.known && p.size <= p.top) {
 		p.overflow = true // the answer was full: the next ones would be for nothing
 	}
-	if p.err != nil || p.end >= 0 || p.overflow || page > p.sure() && p.arrived < page || p.known && page > 0 && page*p.top >= p.size {
+	if p.err != nil || p.end >= 0 || p.overflow || p.next-p.arrived >= cap(p.s.client.flight) || page > p.sure() && p.arrived < page || p.known && page > 0 && page*p.top >= p.size {
 		return 0, false
 	}
 	if page > 0 && (4*p.held > 5*p.s.hold() || page*p.top > p.s.cfg.MaxSkip) {
@@ -201,7 +204,7 @@ func (p *pages) foresee(page int, rows []row) {
 	case page == 0 && n > 2*room, page >= firstPages && n > 1.1*room:
 		p.overflow = true
 	case page == 0 && p.expect == 0:
-		p.expect = int(n * 3 / 4)
+		p.expect = int(n / 2) // a page may be of one working day
 	case page > 0:
 		p.expect = int(n)
 	}

@@ -25,6 +25,7 @@ type pace struct {
 	mu      sync.Mutex
 	density float64 // rows a second, of the time read last, if known
 	known   bool
+	guessed bool    // from one answer only, which may be of one working day
 	pages   int     // of the next window
 	single  int     // windows still to be read as single answers
 	penalty int     // how many it will be next time
@@ -48,7 +49,7 @@ func (p *pace) seen(rows []row, top int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if span := newest.Sub(oldest).Seconds(); !p.known && span > 0 {
-		p.density, p.known = float64(len(rows))/span, true
+		p.density, p.known, p.guessed = float64(len(rows))/span, true, true
 	}
 }
 
@@ -59,7 +60,7 @@ func (p *pace) done(q query, rows, top int) {
 	if span := q.to.Sub(q.from).Seconds(); span >= 1 && q.since.IsZero() && q.until.IsZero() {
 		now := float64(rows) / span
 		switch {
-		case !p.known:
+		case !p.known, p.guessed && rows >= top:
 			p.density, p.known = now, true
 		case rows == 0:
 			p.density /= 4 // there may be nothing at all for long
@@ -68,6 +69,7 @@ func (p *pace) done(q query, rows, top int) {
 		default:
 			p.density = 0.3*p.density + 0.7*now
 		}
+		p.guessed = false
 	}
 	if rows >= top && p.penalty == 0 {
 		p.pages = mostPages
@@ -145,7 +147,7 @@ func (p *pace) bytesPerRow() float64 {
 func (p *pace) learn(density float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.density, p.known = density, true
+	p.density, p.known, p.guessed = density, true, false
 }
 
 // next plans the window that begins at from.
@@ -165,14 +167,31 @@ func (p *pace) next(from, to time.Time, top int, hold int64, unit time.Duration)
 	left := to.Sub(from).Seconds()
 	parts := math.Ceil(left * p.density / (spare * float64(rows)))
 	if parts > 1 {
-		if end := from.Add(time.Duration(left / parts * float64(time.Second))).Truncate(max(unit, time.Second)); end.After(from) {
-			next.to = end
-		} else if end = from.Truncate(time.Second).Add(time.Second); end.Before(to) {
+		end := from.Add(p.weeks(time.Duration(left / parts * float64(time.Second)))).Truncate(max(unit, time.Second))
+		if !end.After(from) {
+			end = from.Truncate(time.Second).Add(time.Second)
+		}
+		if end.Before(to) {
 			next.to = end
 		}
 	}
-	next.expect = int(p.density * next.to.Sub(next.from).Seconds())
+	if !p.guessed {
+		next.expect = int(p.density * next.to.Sub(next.from).Seconds())
+	}
 	return next
+}
+
+// weeks is span as whole weeks where that is about as long, or where little is
+// known: what a part of a week holds says little of the rest of it, because
+// people work by the week.
+func (p *pace) weeks(span time.Duration) time.Duration {
+	const week = 7 * 24 * time.Hour
+	if p.guessed && span > week/2 {
+		return span.Round(week)
+	} else if whole := span.Truncate(week); span-whole <= span/8 {
+		return whole
+	}
+	return span
 }
 
 // Read implements exporter.Source.
