@@ -87,9 +87,19 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			}
 			pieces = s.split(p.query, fail.rows, singleRows(s.pageSize()))
 		case tooFull:
-			if plan, ok := s.replan(p.query, fail.density); ok {
+			if fail.newest != nil {
+				p.to, p.expect = fail.newest.from, 0
+			}
+			plan, ok := s.replan(p.query, fail.density)
+			if !ok && fail.newest != nil {
+				plan, ok = once(p), true
+			}
+			if ok {
 				s.splits.Add(1)
-				return s.ordered(ctx, 0, plan, deeper, hand)
+				if err := s.ordered(ctx, 0, plan, deeper, hand); err != nil || fail.newest == nil {
+					return err
+				}
+				return hand(fail.newest)
 			}
 			pieces = s.split(p.query, fail.rows, s.pace.rows(s.pageSize(), 0))
 		case broken:
@@ -124,15 +134,19 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			return hand(f)
 		}
 		s.splits.Add(1)
-		todo := pieces
-		return s.ordered(ctx, cap(s.client.flight), func() (piece, bool) {
-			if len(todo) == 0 {
-				return piece{}, false
-			}
-			next := todo[0]
-			todo = todo[1:]
-			return next, true
-		}, deeper, hand)
+		return s.ordered(ctx, cap(s.client.flight), once(pieces...), deeper, hand)
+	}
+}
+
+// once gives out each piece.
+func once(pieces ...piece) func() (piece, bool) {
+	return func() (piece, bool) {
+		if len(pieces) == 0 {
+			return piece{}, false
+		}
+		next := pieces[0]
+		pieces = pieces[1:]
+		return next, true
 	}
 }
 

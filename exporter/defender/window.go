@@ -72,6 +72,7 @@ type failure struct {
 	spent bool // broken: nothing more may be spent on finding out
 
 	density float64 // tooFull: rows a second at the newest end, if known
+	newest  *found  // tooFull: the newer part, if that was shown complete
 }
 
 // fewAnswers is how many answers the check may take. Where it takes more the
@@ -108,6 +109,9 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 	p.hurried = s.pace.hurried() && q.to.Sub(q.from) > s.resolution()
 	defer func() {
 		if result == nil {
+			if fail != nil && fail.newest != nil {
+				p.held -= fail.newest.held
+			}
 			s.held.add(-p.held)
 			if fail != nil {
 				for i := range fail.rows {
@@ -127,7 +131,8 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 		return nil, nil, errNoBound
 	}
 	if p.overflow {
-		return nil, &failure{why: tooFull, rows: f.rows, density: p.density}, nil
+		newest, err := s.newest(ctx, q, p, clock, tries)
+		return nil, &failure{why: tooFull, rows: f.rows, density: p.density, newest: newest}, err
 	}
 	n := len(f.rows)
 	if n == 0 && !p.more {
