@@ -35,6 +35,8 @@ var mutations = []mutation{
 	{"a count is believed that was not seen to be right", "defender/count.go", "return a.count, a.count >= 0 && s.counts == right", "return a.count, a.count >= 0", noticed{test: "^TestCounts"}},
 	{"as many rows as are counted need not be", "defender/count.go", "if n, ok := s.size(p.answers[0]); !ok || n != len(rows) {", "if _, ok := s.size(p.answers[0]); !ok {", noticed{test: "^TestRowsThatLeave"}},
 	{"an end at the highest $skip is one", "defender/window.go", "if n >= s.cfg.MaxSkip {", "if n > s.cfg.MaxSkip {", noticed{test: "^TestSkipWall"}},
+	{"the newer part is kept though something lies behind it", "defender/newest.go", "len(behind.rows) == 0 && !behind.more", "true", noticed{test: "^TestNewerPart"}},
+	{"the newer part is kept without the check", "defender/newest.go", "err == nil && why == \"\" {", "err == nil && why != \"-\" {", noticed{test: "^TestNewerPart"}},
 	{"alerts apart are taken for those of another time", "defender/one.go", "if alerts == nil || !bytes.Equal(before.line, after.line) {", "if alerts == nil {\n\t\t\t_ = after", noticed{test: "^TestAlertsApart"}},
 	{"an instant in parts is covered by its first part", "defender/narrow.go", "q.part || !last", "q.part && last", noticed{test: "^TestWhatIsCovered"}},
 	{"rows outside of the window are dropped", "take.go", "if fresh && !r.At.Before(p.target) {", "if fresh && !r.At.Before(p.target) || r.At.Before(seg.From) {", noticed{seed: 178}},

@@ -74,7 +74,7 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			s.pace.done(p.query, len(f.rows), s.pageSize())
 			return hand(f)
 		}
-		s.log.Debug("not complete", "stretch", p.query, "why", string(fail.why), "rows", len(fail.rows), "error", fail.err)
+		s.log.Debug("not complete", "stretch", p.query, "why", string(fail.why), "rows", len(fail.rows), "proven", fail.newest.size(), "error", fail.err)
 		var pieces []piece
 		switch fail.why {
 		case busy, expiring:

@@ -36,7 +36,7 @@ func (s *Source) newest(ctx context.Context, q query, p *pages, clock time.Time,
 		oldest = a.rows[len(a.rows)-1].At
 	}
 	// More of the oldest instant may be on the next page.
-	f.from = oldest.Truncate(s.resolution()).Add(s.resolution())
+	f.from = oldest.Truncate(coarsest).Add(coarsest)
 	for i := range rows {
 		if !rows[i].At.Before(f.from) {
 			f.rows = append(f.rows, rows[i])

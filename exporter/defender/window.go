@@ -39,6 +39,14 @@ func (f *found) segment(z *packer) *exporter.Segment {
 	return seg
 }
 
+// size is how many rows were found.
+func (f *found) size() int {
+	if f == nil {
+		return 0
+	}
+	return len(f.rows)
+}
+
 // twice is the id of an incident that is there twice, if any.
 func (f *found) twice() string {
 	seen := make(map[string]struct{}, len(f.rows))

@@ -158,6 +158,7 @@ const (
 	ByID                      // by id
 	UnstableTies              // newest first, equal times in a new random order at each call
 	Shuffled                  // in a new random order at each call
+	InGroups                  // newest first, but those with an odd id behind the others: an order to begin with
 )
 
 // Count is what Graph answers to $count=true.

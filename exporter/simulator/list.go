@@ -139,6 +139,11 @@ func (s *Simulator) arrange(matches []int32, order Order) {
 		})
 	case Shuffled:
 		shuffle()
+	case InGroups:
+		slices.Reverse(matches)
+		slices.SortStableFunc(matches, func(a, b int32) int {
+			return cmp.Compare((firstID+w.records[a].incident)%2, (firstID+w.records[b].incident)%2)
+		})
 	}
 }
 

@@ -93,6 +93,8 @@ func (m *model) list(terms []term, resolution time.Duration, order simulator.Ord
 			return cmp.Or(-byTime, cmp.Compare(a.ID, b.ID))
 		case simulator.OldestFirst:
 			return cmp.Or(byTime, cmp.Compare(a.ID, b.ID))
+		case simulator.InGroups:
+			return cmp.Or(cmp.Compare(a.ID%2, b.ID%2), -byTime, cmp.Compare(a.ID, b.ID))
 		default:
 			return cmp.Compare(a.ID, b.ID)
 		}
@@ -118,7 +120,7 @@ func TestListIsTheModel(t *testing.T) {
 					}
 				}
 				sim.Bulk(rng.IntN(20))
-				order := simulator.Order(rng.IntN(5))
+				order := simulator.Order(rng.IntN(6))
 				resolution := []time.Duration{0, time.Millisecond, time.Second}[rng.IntN(3)]
 				sim.Change(func(b *simulator.Behaviour) {
 					b.Order, b.Resolution, b.Pretty = order, resolution, rng.IntN(2) == 0
