@@ -27,7 +27,8 @@ type noticed struct {
 // broken in turn, and the world has to notice.
 var mutations = []mutation{
 	{"the check begins without its margin", "defender/window.go", "from:  clock.Add(-s.cfg.Overlap).Truncate(unit),", "from:  clock.Truncate(unit),", noticed{test: "^TestLateUpdates"}},
-	{"several pages are believed without the check", "defender/window.go", "if len(p.answers[0].rows) == n && n < top && !p.more {", "if true {", noticed{}},
+	{"several pages are believed without the check", "defender/window.go", "if len(p.answers[0].rows) == n && n < top && !p.more && s.servesMore(q, n) {", "if true {", noticed{}},
+	{"a short answer is believed before a longer one was seen", "defender/source.go", "return n < s.longest[q.bare]", "return true", noticed{test: "^TestShortPages"}},
 	{"$skip=N is not asked", "defender/window.go", "if len(behind.rows) > 0 || behind.more {", "if len(behind.rows) < 0 {", noticed{seed: 120}},
 	{"rows read twice are believed", "defender/window.go", "if f.twice() != \"\" {\n\t\treturn nil, &failure{why: busy, rows: f.rows}, nil", "if false {\n\t\treturn nil, nil, nil", noticed{}},
 	{"what vanishes at the retention's edge is not looked at again", "defender/window.go", "if r.created.Before(edge) || r.At.Before(edge) {", "if false {", noticed{test: "^TestWhatVanishes"}},

@@ -67,6 +67,7 @@ func (s *Source) list(ctx context.Context, q query, top, skip, tries int) (*answ
 		}
 		if err == nil {
 			s.judge(skip, a)
+			s.served(q, len(a.rows))
 		}
 		s.log.Debug("listed", "incidents", q, "top", top, "skip", skip, "rows", len(a.rows), "count", a.count, "error", err)
 		return a, err

@@ -2,6 +2,10 @@ package defender_test
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +43,42 @@ func TestWhatIsCoveredHasBeenHandedOn(t *testing.T) {
 			}
 			if parts == 0 {
 				t.Error("no instant was read in parts")
+			}
+		})
+	}
+}
+
+// A page that the server cuts without saying so looks like the whole of a window, and so does what lies
+// behind it once one of its incidents was updated: nothing. Until a longer page was seen, that is no proof.
+func TestShortPagesBeforeTheyAreKnown(t *testing.T) {
+	for _, incidents := range []int{8, 9, 30} {
+		in(t, func(t *testing.T) {
+			tn := newTenant(t, simulator.Options{Seed: 4, Incidents: incidents, Span: 24 * time.Hour}, func(b *simulator.Behaviour) { b.PageCap = 7 }, nil)
+			time.Sleep(2 * time.Hour)
+			from, to := tn.all()
+			var once sync.Once
+			tn.sim.Change(func(b *simulator.Behaviour) {
+				b.Fail = func(r *http.Request, _ int) simulator.Fault {
+					if r.URL.Query().Get("$skip") == "7" { // those on the first page, but for those that one page has room for
+						once.Do(func() {
+							final := tn.sim.Final()
+							slices.SortFunc(final, func(a, b simulator.Version) int { return strings.Compare(b.Updated, a.Updated) })
+							for _, v := range final[:min(7, incidents-7)] {
+								if _, err := tn.sim.Update(v.ID); err != nil {
+									t.Error(err)
+								}
+							}
+						})
+					}
+					return simulator.NoFault
+				}
+			})
+			g, err := tn.read(t.Context(), from, to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ids := missing(tn, g, to); len(ids) > 0 || len(g.unfetched) > 0 {
+				t.Errorf("%d incidents: lost: %v; unfetched %v", incidents, ids, g.unfetched)
 			}
 		})
 	}

@@ -64,6 +64,7 @@ type Source struct {
 	boundKnown bool
 	unit       time.Duration // resolution
 	top        int           // page size, less than cfg.Top where the server caps it
+	longest    map[bool]int  // rows of the longest answer, by query.bare
 	earliest   time.Time     // earliest instant asked for with this page size
 	doubt      time.Time     // earliest instant asked for with a larger one
 	counts     trust
@@ -91,7 +92,7 @@ func New(cfg Config) *Source {
 		cfg.Share = NewShare(cfg.Concurrency, cfg.MaxAnswer)
 	}
 	return &Source{
-		cfg: cfg, log: cfg.Log, unit: rawjson.Tick, top: cfg.Top,
+		cfg: cfg, log: cfg.Log, unit: rawjson.Tick, top: cfg.Top, longest: map[bool]int{},
 		client: newClient(&cfg),
 		names:  cfg.API.names,
 		memory: cfg.Share.memory, packer: cfg.Share.packer, held: held{freed: make(chan struct{})},
@@ -163,6 +164,21 @@ func (s *Source) capped(n int) {
 	if s.doubt.IsZero() || s.earliest.Before(s.doubt) {
 		s.doubt = s.earliest
 	}
+}
+
+// served notes an answer's length.
+func (s *Source) served(q query, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.longest[q.bare] = max(s.longest[q.bare], n)
+}
+
+// servesMore says whether answers longer than n have been seen, so that one of
+// n was not cut by a limit that is not known.
+func (s *Source) servesMore(q query, n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return n < s.longest[q.bare]
 }
 
 // reads notes that from is asked for.

@@ -96,7 +96,10 @@ var errNoBound = errors.New("the API takes no upper bound of time")
 // as many different ones are all of it (count.go says when).
 //
 // A single answer of N rows, fewer than $top, is complete if $skip=N answers
-// empty: it was one answer, and nothing lay behind it.
+// empty: it was one answer, and nothing lay behind it. That holds if the server
+// has answered with more than N before. Else its pages may be just N long, and
+// what lay behind the answer may be gone from there because one of the N was
+// updated: then it is the first of several answers.
 //
 // Several answers are complete, in whatever order they came, if
 //   - no row was read twice: N distinct ones were read;
@@ -166,7 +169,7 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 	if !s.ended(p.answers[0], behind, n) {
 		return nil, &failure{why: tooFull, rows: f.rows}, nil
 	}
-	if len(p.answers[0].rows) == n && n < top && !p.more {
+	if len(p.answers[0].rows) == n && n < top && !p.more && s.servesMore(q, n) {
 		s.complete(p.answers[0], behind, n)
 		return f, nil, nil // a single answer
 	}
