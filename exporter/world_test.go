@@ -212,7 +212,7 @@ func newWorld(t *testing.T, seed uint64, incidents int, graph bool) *world {
 			w.likeGraph(b)
 		}
 		// Drawn apart, so that other seeds stay as they were: windows that turn out too large.
-		if more := rand.New(rand.NewPCG(seed, 2)); more.IntN(4) == 0 {
+		if more := rand.New(rand.NewPCG(seed, 2)); more.IntN(4) == 0 && b.UpperBound != simulator.NoUpperBound {
 			w.hold = 8 << 10 << more.IntN(4)
 			if b.Order == simulator.NewestFirst && more.IntN(3) == 0 {
 				b.Order = simulator.InGroups
