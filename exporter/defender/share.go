@@ -38,7 +38,7 @@ const (
 	// mostHeld is what one source holds when it is alone, compressed: windows
 	// large enough for their two extra calls to be cheap. leastHeld keeps them
 	// worth while, however many there are.
-	mostHeld, leastHeld = 6 << 19, 1 << 19
+	mostHeld, leastHeld = 23 << 17, 1 << 19
 
 	// allHeld is what they hold together, unless there are so many that each
 	// has the least.
