@@ -87,7 +87,7 @@ func (s sinkURL) ahead() int {
 	if s.bucket == "" {
 		return 0
 	}
-	return 16
+	return 32
 }
 
 func noArchive(sink sinkURL) error {

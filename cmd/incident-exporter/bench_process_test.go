@@ -306,7 +306,7 @@ func benchVerify(t *testing.T, server *s3server.Server) {
 	client, keys := server.Client(t), make(chan string)
 	begun = time.Now()
 	var fetchers sync.WaitGroup
-	for range 16 {
+	for range (sinkURL{bucket: "verified"}).ahead() {
 		fetchers.Go(func() {
 			for key := range keys {
 				out, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("verified"), Key: aws.String(key)})

@@ -58,6 +58,7 @@ func (a *app) compareCommand() *cobra.Command {
 			"agree, with 1 if they differ, or if something could not be read.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			collectOften()
 			f.lastSet = cmd.Flags().Changed("last")
 			if err := f.check(); err != nil {
 				return &exitError{code: exitUsage, err: err}

@@ -19,6 +19,7 @@ func (a *app) exportCommand() *cobra.Command {
 			"A pass that ends early but has committed something exits with 0 and a warning: the next one goes on.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			collectOften()
 			p, err := a.newPasses(asJSON)
 			if err != nil {
 				return err

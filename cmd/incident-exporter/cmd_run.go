@@ -23,6 +23,7 @@ func (a *app) runCommand() *cobra.Command {
 			"Prints the chain's head, SEQ:HASH, after each pass.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			collectOften()
 			p, err := a.newPasses(asJSON)
 			if err != nil {
 				return err

@@ -16,12 +16,15 @@ import (
 )
 
 func main() {
-	if os.Getenv("GOGC") == "" {
-		// Most of the memory is lines that wait for their window to be proven: a large heap of few
-		// pointers, which is cheap to collect often.
-		debug.SetGCPercent(30)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// collectOften is for the commands that read the API. Most of their memory is lines that wait for
+// their window to be proven: a large heap of few pointers, which is cheap to collect often.
+func collectOften() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(30)
+	}
 }

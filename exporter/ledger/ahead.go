@@ -26,14 +26,18 @@ const (
 type ahead struct {
 	sinks.Reader
 	width int
-	slots chan struct{} // fetches in flight
 
+	// The fetchers stay: a new goroutine for each object would have to grow the
+	// stack that a request takes each time.
+	work    chan *fetch
 	running sync.WaitGroup
 	fetches map[string]*fetch
 	bytes   int64 // of fetches
 }
 
 type fetch struct {
+	ctx  context.Context
+	key  string
 	size int64
 	done chan struct{}
 	stop context.CancelFunc
@@ -42,7 +46,18 @@ type fetch struct {
 }
 
 func newAhead(r sinks.Reader, width int) *ahead {
-	return &ahead{Reader: r, width: width, slots: make(chan struct{}, width), fetches: map[string]*fetch{}}
+	a := &ahead{Reader: r, width: width, work: make(chan *fetch, 2*(queued*width+1)), fetches: map[string]*fetch{}}
+	for range width {
+		a.running.Go(func() {
+			for f := range a.work {
+				if f.err = f.ctx.Err(); f.err == nil {
+					f.data, f.err = readAll(f.ctx, r, f.key, aheadLargest)
+				}
+				close(f.done)
+			}
+		})
+	}
+	return a
 }
 
 // queued is how many objects wait for their turn for each that can be fetched
@@ -95,20 +110,14 @@ func (a *ahead) begin(ctx context.Context, o sinks.Object) {
 		return
 	}
 	ctx, stop := context.WithCancel(ctx)
-	f := &fetch{size: o.Size, done: make(chan struct{}), stop: stop}
-	a.fetches[o.Key] = f
-	a.bytes += o.Size
-	a.running.Go(func() {
-		defer close(f.done)
-		select {
-		case a.slots <- struct{}{}:
-			defer func() { <-a.slots }()
-		case <-ctx.Done():
-			f.err = ctx.Err()
-			return
-		}
-		f.data, f.err = readAll(ctx, a.Reader, o.Key, aheadLargest)
-	})
+	f := &fetch{ctx: ctx, key: o.Key, size: o.Size, done: make(chan struct{}), stop: stop}
+	select {
+	case a.work <- f:
+		a.fetches[o.Key] = f
+		a.bytes += o.Size
+	default: // no room: it is read when it is asked for
+		stop()
+	}
 }
 
 func (a *ahead) forget(key string) {
@@ -142,5 +151,6 @@ func (a *ahead) stop() {
 	for key := range a.fetches {
 		a.forget(key)
 	}
+	close(a.work)
 	a.running.Wait()
 }

@@ -111,7 +111,7 @@ func Launch(dir string, overTLS bool) (*Server, error) {
 		return nil, err
 	}
 	s.Endpoint = "http://" + port
-	args := []string{"--quiet", "--health", "/healthz", "--port", port, "--region", region, "--iam-dir", s.iam}
+	args := []string{"--quiet", "--keep-alive", "--health", "/healthz", "--port", port, "--region", region, "--iam-dir", s.iam}
 	if overTLS {
 		s.Endpoint = "https://" + port
 		s.CA = filepath.Join(dir, "cert.pem")
@@ -173,7 +173,7 @@ func (s *Server) ready() error {
 
 func (s *Server) transport() (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil
+	transport.Proxy, transport.MaxIdleConnsPerHost = nil, 64
 	if s.CA != "" {
 		pool := x509.NewCertPool()
 		text, err := os.ReadFile(s.CA)
