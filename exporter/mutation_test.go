@@ -27,8 +27,8 @@ type noticed struct {
 // broken in turn, and the world has to notice.
 var mutations = []mutation{
 	{"the check begins without its margin", "defender/window.go", "from:  clock.Add(-s.cfg.Overlap).Truncate(unit),", "from:  clock.Truncate(unit),", noticed{test: "^TestLateUpdates"}},
-	{"several pages are believed without the check", "defender/window.go", "if len(p.answers[0].rows) == n && n < top && !p.more && s.servesMore(q, n) {", "if true {", noticed{}},
-	{"a short answer is believed before a longer one was seen", "defender/source.go", "return n < s.longest[q.bare]", "return true", noticed{test: "^TestShortPages"}},
+	{"several pages are believed without the check", "defender/window.go", "if why != \"\" {", "if why == \"-\" {", noticed{}},
+	{"a short answer is believed before a longer one was seen", "defender/source.go", "return n < s.longest[q.bare && s.cfg.API.expand != \"\"]", "return true", noticed{test: "^TestShortPages"}},
 	{"$skip=N is not asked", "defender/window.go", "if len(behind.rows) > 0 || behind.more {", "if len(behind.rows) < 0 {", noticed{seed: 120}},
 	{"rows read twice are believed", "defender/window.go", "if f.twice() != \"\" {\n\t\treturn nil, &failure{why: busy, rows: f.rows}, nil", "if false {\n\t\treturn nil, nil, nil", noticed{}},
 	{"what vanishes at the retention's edge is not looked at again", "defender/window.go", "if r.created.Before(edge) || r.At.Before(edge) {", "if false {", noticed{test: "^TestWhatVanishes"}},
@@ -36,6 +36,7 @@ var mutations = []mutation{
 	{"a count is believed that was not seen to be right", "defender/count.go", "return a.count, a.count >= 0 && s.counts == right", "return a.count, a.count >= 0", noticed{test: "^TestCounts"}},
 	{"as many rows as are counted need not be", "defender/count.go", "if n, ok := s.size(p.answers[0]); !ok || n != len(rows) {", "if _, ok := s.size(p.answers[0]); !ok {", noticed{test: "^TestRowsThatLeave"}},
 	{"an end at the highest $skip is one", "defender/window.go", "if n >= s.cfg.MaxSkip {", "if n > s.cfg.MaxSkip {", noticed{test: "^TestSkipWall"}},
+	{"what a short answer held need not be there still", "defender/window.go", "!ok || !at.Equal(rows[i].At)", "ok && !at.Equal(rows[i].At)", noticed{test: "^TestShortPages"}},
 	{"the newer part is kept though something lies behind it", "defender/newest.go", "len(behind.rows) == 0 && !behind.more", "true", noticed{test: "^TestNewerPart"}},
 	{"the newer part is kept without the check", "defender/newest.go", "err == nil && why == \"\" {", "err == nil && why != \"-\" {", noticed{test: "^TestNewerPart"}},
 	{"alerts apart are taken for those of another time", "defender/one.go", "if alerts == nil || !bytes.Equal(before.line, after.line) {", "if alerts == nil {\n\t\t\t_ = after", noticed{test: "^TestAlertsApart"}},

@@ -355,38 +355,51 @@ func TestOnOneSideOnly(t *testing.T) {
 // TestSeenInBetween: what turns up late, so that Graph is the first to be asked for it, and is gone
 // again before Defender is asked once more, is no difference.
 func TestSeenInBetween(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newTwin(t, simulator.Options{Seed: 4, Incidents: 20, Size: 700, Span: 20 * time.Hour}, 1)
-		sim := w.sims[0]
-		sim.Change(func(b *simulator.Behaviour) { b.LateBy = 25 * time.Minute })
-		var late []simulator.Version
-		for range 60 {
-			if v := sim.Create(); v.VisibleFrom.After(time.Now()) {
-				late = append(late, v)
+	between := 0
+	for try := 0; try < 5 && between == 0; try++ {
+		synctest.Test(t, func(t *testing.T) {
+			w := newTwin(t, simulator.Options{Seed: 4, Incidents: 20, Size: 700, Span: 20 * time.Hour}, 1)
+			sim := w.sims[0]
+			sim.Change(func(b *simulator.Behaviour) { b.LateBy = 25 * time.Minute })
+			var late []simulator.Version
+			for range 60 {
+				if v := sim.Create(); v.VisibleFrom.After(time.Now()) {
+					late = append(late, v)
+				}
 			}
-		}
-		time.Sleep(2 * time.Minute)
-		w.turn = func(n int) {
-			if n == 3 { // both clocks have been asked
-				sim.Change(func(b *simulator.Behaviour) { b.Latency = 100 * time.Second })
-			}
-			if n != 5 { // Defender again
-				return
-			}
-			sim.Change(func(b *simulator.Behaviour) { b.LateBy = 0 })
-			for _, v := range late {
-				if v.VisibleFrom.Before(time.Now()) {
-					if _, err := sim.Update(v.ID); err != nil {
-						t.Error(err)
+			time.Sleep(2 * time.Minute)
+			w.turn = func(n int) {
+				if n == 3 { // both clocks have been asked
+					sim.Change(func(b *simulator.Behaviour) { b.Latency = 100 * time.Second })
+				}
+				if n != 5 { // Defender again
+					return
+				}
+				sim.Change(func(b *simulator.Behaviour) { b.LateBy = 0 })
+				for _, v := range late {
+					if v.VisibleFrom.Before(time.Now()) {
+						if _, err := sim.Update(v.ID); err != nil {
+							t.Error(err)
+						}
 					}
 				}
 			}
-		}
-		sum := w.agreed(&compareFlags{})
-		if fmt.Sprint(w.turns) != "[0 1 0 1 0 1]" || sum["changed_meanwhile"].(float64) < 5 {
-			t.Errorf("asked in order %v: %v", w.turns, sum)
-		}
-	})
+			sum := w.agreed(&compareFlags{})
+			// Whether Graph is the first to see one hangs on which of its calls that are sent at once is answered first.
+			order := fmt.Sprint(w.turns)
+			if order == "[0 1 0 1 0 1]" {
+				between++
+			} else if order != "[0 1 0 1 0]" {
+				t.Errorf("asked in order %s", order)
+			}
+			if sum["changed_meanwhile"].(float64) < 5 {
+				t.Errorf("%v", sum)
+			}
+		})
+	}
+	if between == 0 {
+		t.Error("Graph was never the first")
+	}
 }
 
 // TestWhatCannotBeServed is named, and is no difference, but no agreement either; what Graph can

@@ -49,7 +49,7 @@ func (tn *tenant) wholeGraph(g *got, but ...int64) {
 func TestCallsOfGraph(t *testing.T) {
 	for _, c := range []struct{ incidents, first, again int }{
 		{0, 2, 1},    // the clock, an empty answer
-		{40, 4, 1},   // the clock, an answer, nothing behind it, the check: this proves the count
+		{40, 4, 1},   // the clock, an answer, nothing behind it, the same again: this proves the count
 		{250, 9, 5},  // the clock, 5 pages and an empty one, $skip=250, the check; this proves it too
 		{400, 12, 8}, // likewise
 	} {

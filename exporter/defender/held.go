@@ -23,6 +23,13 @@ func (h *held) add(n int64) {
 	}
 }
 
+// beside is how much is held beside what the caller holds.
+func (h *held) beside(own int64) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.bytes - own
+}
+
 func (h *held) reset() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

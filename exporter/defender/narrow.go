@@ -87,19 +87,20 @@ func (s *Source) stretch(ctx context.Context, p piece, top int, n *narrowing, na
 			}
 			pieces = s.split(p.query, fail.rows, singleRows(s.pageSize()))
 		case tooFull:
-			if fail.newest != nil {
-				p.to, p.expect = fail.newest.from, 0
+			newest := fail.newest
+			if newest != nil {
+				p.to, p.expect = newest.from, 0
 			}
 			plan, ok := s.replan(p.query, fail.density)
-			if !ok && fail.newest != nil {
+			if !ok && newest != nil {
 				plan, ok = once(p), true
 			}
 			if ok {
 				s.splits.Add(1)
-				if err := s.ordered(ctx, 0, plan, deeper, hand); err != nil || fail.newest == nil {
+				if err := s.ordered(ctx, 0, plan, deeper, hand); err != nil || newest == nil {
 					return err
 				}
-				return hand(fail.newest)
+				return hand(newest)
 			}
 			pieces = s.split(p.query, fail.rows, s.pace.rows(s.pageSize(), 0))
 		case broken:

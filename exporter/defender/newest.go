@@ -18,17 +18,19 @@ const worthProving = 4
 // the whole are as good as pages of the part, and if they came in another order
 // than it takes them to, $skip=N is not empty.
 //
-// No more is kept than windows that are read ahead may hold, because the older
-// part comes before it. nil means that it is all read again.
+// No more is kept, of all windows together, than half of what those that are
+// read ahead may hold, because the older part comes before it and wants to be
+// read ahead as well. nil means that it is all read again.
 func (s *Source) newest(ctx context.Context, q query, p *pages, clock time.Time, tries int) (*found, error) {
 	if p.known || p.unordered || q.part || !q.since.IsZero() || !q.until.IsZero() || q.to.IsZero() {
 		return nil, nil
 	}
 	f := &found{to: q.to, asked: p.asked}
+	room := s.hold()/4 - s.held.beside(p.held)
 	var rows []row
 	var oldest time.Time
 	for _, a := range p.answers {
-		if a == nil || len(a.rows) == 0 || f.held+a.pile.bytes > s.hold()/2 {
+		if a == nil || len(a.rows) == 0 || f.held+a.pile.bytes > room {
 			break
 		}
 		f.held += a.pile.bytes

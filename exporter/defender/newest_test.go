@@ -88,3 +88,47 @@ func (tn *tenant) updateBehind(nth int, updates *int) {
 		}
 	})
 }
+
+// Where it was ever busier the further back, each window turns out too large, and so does what is left
+// of it: what is kept of all of them stays within the bound.
+func TestNewerPartsHoldLittle(t *testing.T) {
+	const hold = 128 << 10
+	for _, order := range []simulator.Order{simulator.NewestFirst, simulator.UnstableTies} {
+		in(t, func(t *testing.T) {
+			tn := newTenant(t, simulator.Options{Seed: 3, Incidents: 1500, Size: 700, Span: 24 * time.Hour}, func(b *simulator.Behaviour) { b.Order = order },
+				func(c *defender.Config) {
+					c.Top, c.Hold, c.Concurrency, c.Quota = 5, hold, 1, []defender.Limit{{Calls: 1 << 20, Per: time.Minute}}
+				})
+			pause := 2 * time.Second
+			for range 1200 {
+				time.Sleep(pause)
+				pause += pause / 200
+				if _, err := tn.sim.Update(tn.sim.RandomIDs(1)[0]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Hour)
+			var most int64
+			tn.sim.Change(func(b *simulator.Behaviour) {
+				b.Latency = 100 * time.Millisecond // what is handed on is taken meanwhile
+				b.Fail = func(*http.Request, int) simulator.Fault {
+					most = max(most, tn.source.Held())
+					return simulator.NoFault
+				}
+			})
+			_, to := tn.all()
+			g, err := tn.read(t.Context(), to.Add(-150*24*time.Hour), to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ids := missing(tn, g, to); len(ids) > 0 || len(g.unfetched) > 0 {
+				t.Errorf("lost: %v; unfetched %v", ids, g.unfetched)
+			}
+			windows, rows := tn.kept()
+			t.Logf("kept %d rows of %d windows; held %.2f of what may be at most, in %d calls", rows, windows, float64(most)/hold, tn.sim.Calls().API())
+			if most > 2*hold || windows == 0 {
+				t.Error("that is too much, or nothing has happened")
+			}
+		})
+	}
+}

@@ -1,8 +1,11 @@
 package defender_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -79,6 +82,45 @@ func TestShortPagesBeforeTheyAreKnown(t *testing.T) {
 			}
 			if ids := missing(tn, g, to); len(ids) > 0 || len(g.unfetched) > 0 {
 				t.Errorf("%d incidents: lost: %v; unfetched %v", incidents, ids, g.unfetched)
+			}
+		})
+	}
+}
+
+// undated serves incidents without the time of their creation.
+type undated struct{ next http.RoundTripper }
+
+var creation = regexp.MustCompile(`"createdTime":"[^"]*"`)
+
+func (u undated) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := u.next.RoundTrip(r)
+	if err != nil || r.URL.Path != "/api/incidents" {
+		return resp, err
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	_ = resp.Body.Close()
+	text = creation.ReplaceAll(text, []byte(`"createdTime":null`))
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	resp.Header.Del("Content-Length")
+	return resp, nil
+}
+
+// Whether few incidents are all of them can be told without the times of their creation.
+func TestFewWithoutCreation(t *testing.T) {
+	for _, incidents := range []int{1, 5, 40} {
+		in(t, func(t *testing.T) {
+			tn := newTenant(t, simulator.Options{Seed: 4, Incidents: incidents, Span: 24 * time.Hour}, nil, func(c *defender.Config) { c.Transport = undated{c.Transport} })
+			time.Sleep(2 * time.Hour)
+			from, to := tn.all()
+			g, err := tn.read(t.Context(), from, to)
+			if err != nil || len(g.lines) != incidents || len(g.unfetched) > 0 {
+				t.Errorf("%d incidents: %v, %d, %v", incidents, err, len(g.lines), g.unfetched)
+			}
+			if n := tn.sim.Calls().API(); n != 4 { // the clock, an answer, nothing behind it, the same again
+				t.Errorf("%d incidents took %d calls", incidents, n)
 			}
 		})
 	}

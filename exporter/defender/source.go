@@ -8,8 +8,9 @@
 // answered (window.go says how), and is split and read again when it cannot;
 // what resists at the finest split is handed on as unfetched, by name.
 //
-// Two assumptions are made and no others: no answer shows an older state than
-// one before it, and an update never hides an incident. What the server does
+// Three assumptions are made and no others: no answer shows an older state than
+// one before it, an update never hides an incident, and a server that cuts its
+// answers short without a word cuts them at one length. What the server does
 // not document, how it takes upper bounds, how finely it compares times, how
 // long its pages really are, is found out at run time.
 package defender
@@ -64,7 +65,7 @@ type Source struct {
 	boundKnown bool
 	unit       time.Duration // resolution
 	top        int           // page size, less than cfg.Top where the server caps it
-	longest    map[bool]int  // rows of the longest answer, by query.bare
+	longest    map[bool]int  // rows of the longest answer, without what can be left out or with it
 	earliest   time.Time     // earliest instant asked for with this page size
 	doubt      time.Time     // earliest instant asked for with a larger one
 	counts     trust
@@ -161,6 +162,9 @@ func (s *Source) capped(n int) {
 	}
 	s.log.Warn("the API's pages are shorter than asked for", "asked", s.top, "got", n)
 	s.top = n
+	for bare := range s.longest {
+		s.longest[bare] = min(s.longest[bare], n)
+	}
 	if s.doubt.IsZero() || s.earliest.Before(s.doubt) {
 		s.doubt = s.earliest
 	}
@@ -170,7 +174,8 @@ func (s *Source) capped(n int) {
 func (s *Source) served(q query, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.longest[q.bare] = max(s.longest[q.bare], n)
+	bare := q.bare && s.cfg.API.expand != ""
+	s.longest[bare] = max(s.longest[bare], n)
 }
 
 // servesMore says whether answers longer than n have been seen, so that one of
@@ -178,7 +183,7 @@ func (s *Source) served(q query, n int) {
 func (s *Source) servesMore(q query, n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return n < s.longest[q.bare]
+	return n < s.longest[q.bare && s.cfg.API.expand != ""]
 }
 
 // reads notes that from is asked for.

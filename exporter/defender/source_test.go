@@ -141,7 +141,7 @@ func in(t *testing.T, f func(t *testing.T)) { synctest.Test(t, f) }
 func TestCalls(t *testing.T) {
 	for _, c := range []struct{ incidents, calls int }{
 		{0, 2},     // the clock, an empty answer
-		{60, 4},    // the clock, an answer, nothing behind it, the check: pages may be just as long
+		{60, 4},    // the clock, an answer, nothing behind it, the same again: pages may be just as long
 		{250, 6},   // the clock, 3 pages, $skip=250, the check
 		{1000, 14}, // likewise; the eleventh page is empty
 	} {

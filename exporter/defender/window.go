@@ -97,9 +97,10 @@ var errNoBound = errors.New("the API takes no upper bound of time")
 //
 // A single answer of N rows, fewer than $top, is complete if $skip=N answers
 // empty: it was one answer, and nothing lay behind it. That holds if the server
-// has answered with more than N before. Else its pages may be just N long, and
+// has answered with more than N before: one that cuts its pages without saying
+// so is taken to cut them at one length. Else its pages may be just N long, and
 // what lay behind the answer may be gone from there because one of the N was
-// updated: then it is the first of several answers.
+// updated: then all N have to be seen once more.
 //
 // Several answers are complete, in whatever order they came, if
 //   - no row was read twice: N distinct ones were read;
@@ -169,9 +170,14 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 	if !s.ended(p.answers[0], behind, n) {
 		return nil, &failure{why: tooFull, rows: f.rows}, nil
 	}
-	if len(p.answers[0].rows) == n && n < top && !p.more && s.servesMore(q, n) {
+	if len(p.answers[0].rows) == n && n < top && !p.more { // a single answer
+		if there, err := s.uncut(ctx, q, f.rows, top, tries); err != nil {
+			return s.failed(p, err)
+		} else if !there {
+			return nil, &failure{why: busy, rows: f.rows}, nil
+		}
 		s.complete(p.answers[0], behind, n)
-		return f, nil, nil // a single answer
+		return f, nil, nil
 	}
 	why, err := s.changed(ctx, q.without(), f.rows, clock, tries)
 	if err != nil {
@@ -182,6 +188,28 @@ func (s *Source) window(ctx context.Context, q query, expect, top, tries int) (r
 	}
 	s.complete(p.answers[0], behind, n)
 	return f, nil, nil
+}
+
+// uncut says whether a single answer is known not to be cut, or if not, whether
+// all of its rows are still there now that nothing lies behind them.
+func (s *Source) uncut(ctx context.Context, q query, rows []row, top, tries int) (bool, error) {
+	if s.servesMore(q, len(rows)) {
+		return true, nil
+	}
+	again, err := s.list(ctx, q.without(), top, 0, tries)
+	if err != nil {
+		return false, err
+	}
+	there := make(map[string]time.Time, len(again.rows))
+	for i := range again.rows {
+		there[again.rows[i].ID] = again.rows[i].At
+	}
+	for i := range rows {
+		if at, ok := there[rows[i].ID]; !ok || !at.Equal(rows[i].At) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // behind finds out why a row lies behind the window's end: a late one came
