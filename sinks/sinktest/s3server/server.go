@@ -111,7 +111,7 @@ func Launch(dir string, overTLS bool) (*Server, error) {
 		return nil, err
 	}
 	s.Endpoint = "http://" + port
-	args := []string{"--quiet", "--keep-alive", "--health", "/healthz", "--port", port, "--region", region, "--iam-dir", s.iam}
+	args := []string{"--quiet", "--health", "/healthz", "--port", port, "--region", region, "--iam-dir", s.iam}
 	if overTLS {
 		s.Endpoint = "https://" + port
 		s.CA = filepath.Join(dir, "cert.pem")
