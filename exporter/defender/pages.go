@@ -99,7 +99,8 @@ func (p *pages) ask(ctx context.Context, page int) (a *answer, err error) {
 
 // take gives out the next page. Pages that are surely there are read several
 // at once; behind them, where each page may be the last, only once all before
-// have answered. Whoever brings the last of these goes on.
+// have answered. No more are out than there may be calls in flight. Who brings
+// an answer asks for what can be asked for with it.
 func (p *pages) take() (page int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +108,8 @@ func (p *pages) take() (page int, ok bool) {
 	if p.hurried && page > 0 && p.end < 0 && p.err == nil && !(p.known && p.size <= p.top) {
 		p.overflow = true // the answer was full: the next ones would be for nothing
 	}
-	if p.err != nil || p.end >= 0 || p.overflow || p.next-p.arrived >= cap(p.s.client.flight) || page > p.sure() && p.arrived < page || p.known && page > 0 && page*p.top >= p.size {
+	ended := p.err != nil || p.end >= 0 || p.overflow || p.known && page > 0 && page*p.top >= p.size
+	if ended || page-p.arrived >= cap(p.s.client.flight) || page > p.sure() && p.arrived < page {
 		return 0, false
 	}
 	if page > 0 && (4*p.held > 5*p.s.hold() || page*p.top > p.s.cfg.MaxSkip) {

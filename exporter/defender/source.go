@@ -162,9 +162,6 @@ func (s *Source) capped(n int) {
 	}
 	s.log.Warn("the API's pages are shorter than asked for", "asked", s.top, "got", n)
 	s.top = n
-	for bare := range s.longest {
-		s.longest[bare] = min(s.longest[bare], n)
-	}
 	if s.doubt.IsZero() || s.earliest.Before(s.doubt) {
 		s.doubt = s.earliest
 	}
