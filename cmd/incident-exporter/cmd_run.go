@@ -92,10 +92,15 @@ func (p *passes) run(ctx context.Context) error {
 		}
 	}()
 	go systemd.watch(ctx, daemon.Alive)
-	context.AfterFunc(ctx, func() { systemd.tell("STOPPING=1") })
+	stopping := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(stopping)
+		systemd.tell("STOPPING=1")
+	})
 	p.log.Info("daemon started", "schedule", p.cfg.Exporter.Schedule.String(), "timezone", p.cfg.Exporter.Timezone.String(), "sink", p.cfg.Exporter.Sink.String())
 	systemd.tell("READY=1", "STATUS=first run")
 	daemon.Run(ctx)
+	<-stopping // a process that has ended before tells nobody
 	p.log.Info("daemon stopped", "skipped", p.skipped.Load())
 	return nil
 }
