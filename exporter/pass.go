@@ -4,47 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"incident-exporter/exporter/ledger"
 )
 
-// deepShare is the part of a run's time that a deep pass may take: new
-// windows must not wait for it.
-const deepShare = 6
+const (
+	// share is the part of a run's time that a deep reading may take: new time
+	// must not wait for it.
+	share = 6
 
-// pass is one pass over the stream.
+	// mostRetried is how many calls a pass spends on what could not be fetched.
+	mostRetried = 8
+
+	// distrust is how long an order is not used that was contradicted.
+	distrust = 7 * 24 * time.Hour
+
+	// firstDay is what a new archive reads before all else.
+	firstDay = 24 * time.Hour
+
+	// tolerance is how far the server's clock may be ahead of ours before
+	// nothing is claimed on its word.
+	tolerance = 5 * time.Minute
+)
+
+// pass is one pass over the stream: what to read, and in which order.
 type pass struct {
-	e     *Exporter
-	begun time.Time
-
-	batch *ledger.Batch
-	own   int          // lines of the batch that are in its window
-	claim ledger.Claim // what may be said once the batch is committed
-	start time.Time    // of the chain: nothing is read before it
-	dirty bool         // the claim says something that should not wait
-
-	// failed: a commit was not taken, so that the chain's end is not known
-	// before it is loaded again.
-	failed bool
-
-	asked time.Time // the earliest of the parts of an instant
-
-	// onward: what is being read is new and handed on in order, so that the
-	// versions before the chain's end need not be known any more.
-	onward bool
-
-	from, target             time.Time
-	versions, commits, calls int
-
-	bytes       int64
-	waited      time.Duration
-	split, lost int
+	writer
+	start time.Time // of the chain: nothing is read before it
 }
 
 func (p *pass) run(ctx context.Context) error {
 	e := p.e
-	p.batch, p.own, p.dirty, p.failed, p.onward = nil, 0, false, false, false
 	if err := e.ledger.Load(ctx); err != nil {
 		return err
 	}
@@ -68,22 +60,20 @@ func (p *pass) run(ctx context.Context) error {
 		}
 		e.told = true
 	}
-	var err error
-	if p.start, err = e.ledger.Start(ctx); err != nil {
-		return err
-	}
+	p.open()
+	head := e.ledger.Head()
+	p.start = head.Start.Time
+	_, known := e.source.Now()
+	now := p.now()
+	oldest := later(p.start, now.Add(-e.source.Reach()))
+	e.source.Begin(now.Sub(head.Disorder.Time) < distrust, oldest)
 	if e.cfg.Observe != nil {
 		e.cfg.Observe(p.progress())
 	}
-	head := e.ledger.Head()
-	p.claim = head.Carry()
-	if p.from.IsZero() {
-		p.from = head.Window.To.Time
-	}
-	err = p.read(ctx)
+	err := p.read(ctx, known)
 	if err != nil && !p.failed {
-		// What has been read up to here was read completely: keep it. If this
-		// fails, nothing has changed or the object is pending.
+		// What has been read up to here stays true: keep it. If this fails,
+		// nothing has changed or the object is pending.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if e := p.finish(ctx); e != nil && !errors.Is(e, ledger.ErrRival) {
@@ -99,7 +89,7 @@ func (p *pass) begin(ctx context.Context) error {
 	if err := e.source.Clock(ctx); err != nil {
 		return err
 	}
-	now, _ := e.source.Now()
+	now := p.now()
 	start := e.cfg.Start(now).UTC().Truncate(time.Second)
 	if start.After(now) {
 		return &ledger.Refusal{
@@ -107,12 +97,8 @@ func (p *pass) begin(ctx context.Context) error {
 			Remedy: "set EXPORTER_START to a time in the past",
 		}
 	}
-	deep := now.Add(-e.cfg.DeepOverlap)
-	if start.Before(deep) {
-		deep = start
-	}
 	p.drain()
-	if err := e.ledger.Begin(ctx, start, deep, now, e.usage.Calls); err != nil {
+	if err := e.ledger.Begin(ctx, start, now, e.usage.Calls); err != nil {
 		return err
 	}
 	e.usage = Usage{}
@@ -123,11 +109,7 @@ func (p *pass) begin(ctx context.Context) error {
 // adopt takes what lies where the next object belongs, until nothing does.
 func (p *pass) adopt(ctx context.Context) error {
 	for {
-		now, ok := p.e.source.Now()
-		if !ok {
-			now = time.Now()
-		}
-		found, err := p.e.ledger.Adopt(ctx, now)
+		found, err := p.e.ledger.Adopt(ctx, p.now())
 		if err != nil || !found {
 			return err
 		}
@@ -135,7 +117,7 @@ func (p *pass) adopt(ctx context.Context) error {
 		p.commits++
 		p.versions += len(m.Versions)
 		p.bytes += m.Object.Bytes
-		p.e.cfg.Log.Info("adopted an object that had no manifest", "key", m.Object.Key, "lines", m.Object.Lines, "void", m.Void)
+		p.e.cfg.Log.Info("adopted an object without a manifest", "key", m.Object.Key, "lines", m.Object.Lines, "void", m.Void)
 	}
 }
 
@@ -162,192 +144,220 @@ func (p *pass) spent(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// read is what a pass reads, in order of importance.
-func (p *pass) read(ctx context.Context) error {
-	e := p.e
-	head := e.ledger.Head()
-	began, settled := head.Window.To.Time, head.Settled.Time
-	_, known := e.source.Now()
-	first := !known // call of this process
-
-	seg, err := e.source.Since(ctx, settled)
-	if err != nil {
+// read reads what is due, in order of importance. known says that the API's
+// clock was known before.
+func (p *pass) read(ctx context.Context, known bool) error {
+	if err := p.ahead(); err != nil {
 		return err
 	}
-	now, _ := e.source.Now()
-	if first && time.Since(now) > time.Minute {
+	if err := p.newest(ctx); err != nil {
+		return err
+	}
+	if now, ok := p.e.source.Now(); !known && ok && time.Since(now) > time.Minute {
 		// The API's clock is behind ours: what the chain records is newer than
 		// it seemed.
 		if err := p.spent(ctx, now); err != nil {
 			return err
 		}
 	}
-	if now.Add(2 * time.Second).Before(began) {
-		return &ledger.Refusal{
-			Text: fmt.Sprintf("the archive covers everything before %s, but by the API's clock it is only %s",
-				began.Format(time.RFC3339), now.Format(time.RFC3339)),
-			Remedy: "if the API sends no Date, set this machine's clock; else wait, and if the archive came from elsewhere, start a new one",
-		}
-	}
-	if seg != nil {
-		now = seg.To
-	}
-	to := now.Add(-e.cfg.Settle).Truncate(time.Second)
-	if to.Before(began) {
-		to = began
-	}
-	p.target = to
-	if seg != nil {
-		// New and old in one answer.
-		seg.To = to
-		if err := p.know(ctx, settled); err != nil {
-			return err
-		}
-		if err := p.take(ctx, seg, true); err != nil {
-			return err
-		}
-	} else {
-		if err := p.know(ctx, began); err != nil {
-			return err
-		}
-		p.onward = true
-		if err := e.source.Read(ctx, began, to, false, func(s *Segment) error { return p.take(ctx, s, true) }); err != nil {
-			return err
-		}
-		if err := p.again(ctx, settled, began, nil); err != nil {
-			return err
-		}
-	}
 	if err := p.retry(ctx); err != nil {
 		return err
 	}
-	if err := p.deep(ctx); err != nil {
-		return err
+	for {
+		before := length(p.covered)
+		left, err := p.backfill(ctx)
+		if err != nil {
+			return err
+		}
+		if err := p.deep(ctx); err != nil {
+			return err
+		}
+		if !left || p.exhausted || length(p.covered) == before {
+			break
+		}
+		// What is left has its turn again, until there is too little time.
+		if end, _ := ctx.Deadline(); time.Until(end) < time.Minute {
+			return errors.Join(p.finish(ctx), &Unfinished{context.DeadlineExceeded})
+		}
 	}
-	if doubt, ok := e.source.Doubt(); ok && doubt.Before(p.claim.Settled) {
-		// Read again from there, by this process or by the next one.
-		p.claim.Settled, p.dirty = later(doubt, p.start), true
+	if err := p.audit(ctx); err != nil {
+		return err
 	}
 	return p.finish(ctx)
 }
 
-// again reads a stretch that has been read before.
-func (p *pass) again(ctx context.Context, from, to time.Time, each func(*Segment) error) error {
-	if from = later(from, p.start); !from.Before(to) {
-		return nil
-	}
-	if err := p.know(ctx, from); err != nil {
-		return err
-	}
-	return p.e.source.Read(ctx, from, to, true, func(s *Segment) error {
-		if err := p.take(ctx, s, false); err != nil || each == nil {
-			return err
-		}
-		return each(s)
-	})
-}
-
-// mostRetried is how many unfetched stretches a pass tries again.
-const mostRetried = 16
-
-// retry reads again what could not be fetched. What is still not to be had of
-// it stays open under the number that named it first.
-func (p *pass) retry(ctx context.Context) error {
-	open := p.e.ledger.Head().Unfetched
-	end := time.Now().Add(p.e.cfg.RunTimeout / deepShare)
-	for i := range min(len(open), mostRetried) {
-		// Another part of them in each run, and not for longer than what comes
-		// after can wait.
-		u := open[(p.begun.Unix()/60+int64(i))%int64(len(open))]
-		if time.Now().After(end) {
-			return nil
-		}
-		if err := p.flush(ctx); err != nil {
-			return err
-		}
-		at := p.find(u)
-		if at < 0 {
-			continue
-		}
-		var left []ledger.Stretch
-		err := p.again(ctx, u.From.Time, u.To.Time, func(s *Segment) error {
-			for _, n := range s.Unfetched {
-				left = append(left, ledger.Stretch{From: ledger.Time{Time: n.From}, To: ledger.Time{Time: n.To}, ID: n.ID, Error: n.Error, Since: u.Since})
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if len(left) == 1 && left[0].From.Equal(u.From.Time) && left[0].To.Equal(u.To.Time) {
-			continue
-		}
-		at = p.find(u)
-		p.claim.Unfetched = append(append(p.claim.Unfetched[:at:at], left...), p.claim.Unfetched[at+1:]...)
-		p.claim.Fetched = append(p.claim.Fetched, u)
-		p.dirty = true
+// ahead withdraws claims about a time that is still to come: a clock was wrong
+// when they were made.
+func (p *pass) ahead() error {
+	limit := time.Now().Add(tolerance)
+	if until := p.covered.Until(); until.After(limit) {
+		s := span(limit.UTC().Truncate(time.Second), until)
+		p.e.cfg.Log.Warn("coverage that lies in the future is withdrawn", "from", s.From.Time, "to", s.To.Time)
+		p.withdraw(s, "claimed ahead of time: the clock that it was claimed by was wrong")
 	}
 	return nil
 }
 
-func (p *pass) find(u ledger.Stretch) int {
-	for i, o := range p.claim.Unfetched {
-		if o.From.Equal(u.From.Time) && o.To.Equal(u.To.Time) && o.ID == u.ID {
-			return i
+// newest reads the newest time together with what is unsettled beside it, then
+// the rest of the unsettled.
+func (p *pass) newest(ctx context.Context) error {
+	l := p.e.cfg.lateness()
+	unsettled := p.covered.Unsettled(l.Overlap, l.Settle, time.Time{})
+	for range 2 {
+		// Without a Date so far it is our own clock. What is then claimed is not
+		// later than the API's clock allows, and what is missing is read at once.
+		p.target = p.now().Add(-l.Settle).Truncate(time.Second)
+		until := p.covered.Until()
+		from, again := until, false
+		if from.IsZero() {
+			from = later(p.start, p.target.Add(-firstDay))
+		}
+		if n := len(unsettled); n > 0 && unsettled[n-1].To.Equal(until) {
+			from = unsettled[n-1].From.Time
+			unsettled = unsettled[:n-1]
+			again = !until.Before(p.target)
+		}
+		to := later(p.target, until)
+		if to.Sub(until) <= 2*time.Second && !from.Before(until) {
+			break
+		}
+		if err := p.stretch(ctx, Reading{Span: span(from, to), Again: again}); err != nil {
+			return err
 		}
 	}
-	return -1
+	for _, s := range slices.Backward(unsettled) {
+		if err := p.stretch(ctx, Reading{Span: s, Again: true}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-var errEnough = errors.New("enough for this pass")
+// stretch reads one stretch. One that ends early in good order is not an error.
+func (p *pass) stretch(ctx context.Context, r Reading) error {
+	if r.From.Before(p.start) {
+		r.From.Time = p.start
+	}
+	if !r.From.Before(r.To.Time) {
+		return nil
+	}
+	err := p.e.source.Read(ctx, r, &p.writer)
+	if errors.Is(err, ErrEnough) {
+		p.exhausted = p.exhausted || !p.over()
+		return nil
+	}
+	return err
+}
 
-// deep reads again from deep_settled on, when that is due, and keeps its
-// progress in the chain.
-func (p *pass) deep(ctx context.Context) error {
-	e := p.e
-	end := time.Now().Add(e.cfg.RunTimeout / deepShare)
-	for {
-		now, _ := e.source.Now()
-		if p.claim.Deep == nil {
-			last := p.claim.DeepSettled.Add(e.cfg.DeepOverlap)
-			if now.Before(last.Add(e.cfg.DeepEvery)) {
-				return nil
-			}
-			from := later(p.claim.DeepSettled, p.start)
-			p.claim.Deep = &ledger.Deep{Since: ledger.Time{Time: now}, To: ledger.Time{Time: from}}
+// retry asks once for what could not be fetched, oldest try first: what fails
+// again goes to the end of the list. What is served is an ordinary hole again.
+func (p *pass) retry(ctx context.Context) error {
+	tried := 0
+	for _, u := range slices.Clone(p.entry.Unfetched) {
+		if u.Error == ledger.BeyondReach || u.Since == 0 {
+			continue // it is asked for no more, or was a moment ago
 		}
+		if tried++; tried > mostRetried {
+			return nil
+		}
+		s := span(u.From.Time, u.To.Time)
+		p.unread = ledger.Subtract(p.unread, []ledger.Span{s})
+		served, _, err := p.e.source.Once(ctx, s, false, &p.writer)
+		if err != nil {
+			return err
+		}
+		p.retried(u, served && time.Now().After(p.e.hopeless[s.From.Unix()]))
+	}
+	return nil
+}
+
+// backfill reads the holes, newest first, none of them for more than half of
+// the time that is left, and says whether any is left.
+func (p *pass) backfill(ctx context.Context) (left bool, err error) {
+	defer func() { p.stop = time.Time{} }()
+	for {
+		holes := p.holes()
+		if len(holes) == 0 || p.exhausted {
+			return len(holes) > 0, nil
+		}
+		end, _ := ctx.Deadline()
+		p.stop = time.Now().Add(time.Until(end) / 2)
+		if err := p.stretch(ctx, Reading{Span: holes[len(holes)-1]}); err != nil {
+			return true, err
+		}
+		if p.over() || slices.EqualFunc(holes, p.holes(), ledger.Span.Equal) {
+			return true, nil
+		}
+	}
+}
+
+// holes are what is not covered and may be asked for.
+func (p *pass) holes() []ledger.Span {
+	var named []ledger.Span
+	for _, u := range p.entry.Unfetched {
+		named = append(named, ledger.Span{From: u.From, To: u.To})
+	}
+	return ledger.Subtract(p.covered.Holes(p.start, p.covered.Until()), named)
+}
+
+// deep reads again, when that is due, all that may still come late. What it has
+// read is in the chain, so that the next pass goes on from there.
+func (p *pass) deep(ctx context.Context) error {
+	l := p.e.cfg.lateness()
+	due := p.covered.DeepDue(l)
+	if p.due = (time.Time{}); due.IsZero() || p.now().Before(due) || p.exhausted {
+		return nil
+	}
+	p.due = due
+	p.stop = time.Now().Add(p.e.cfg.RunTimeout / share)
+	defer func() { p.stop = time.Time{} }()
+	for _, s := range slices.Backward(p.covered.Unsettled(l.Deep, l.Settle, due)) {
+		if err := p.stretch(ctx, Reading{Span: s, Again: true}); err != nil {
+			return err
+		}
+		if p.over() || p.exhausted {
+			p.e.cfg.Log.Info("deep reading continues in the next run")
+			return nil
+		}
+	}
+	p.due = time.Time{}
+	return p.commit(ctx)
+}
+
+// audit asks once for the oldest stretch that was read by the API's order, in
+// the piece that one answer has shown it in.
+func (p *pass) audit(ctx context.Context) error {
+	ordered := p.covered.Ordered()
+	if len(ordered) == 0 {
+		p.e.audits = nil
+		return nil
+	}
+	p.e.audits = ledger.Subtract(p.e.audits, ledger.Subtract(p.e.audits, ordered))
+	if len(p.e.audits) == 0 {
 		if err := p.flush(ctx); err != nil {
 			return err
 		}
-		begun := p.claim.Deep.To.Time
-		reached := e.ledger.Head().Window.To.Time
-		if p.claim.To.After(reached) {
-			reached = p.claim.To
-		}
-		err := p.again(ctx, p.claim.Deep.To.Time, reached, func(s *Segment) error {
-			p.claim.Deep = &ledger.Deep{Since: p.claim.Deep.Since, To: ledger.Time{Time: later(s.To, p.claim.Deep.To.Time)}}
-			p.dirty = true
-			if time.Now().After(end) && p.claim.Deep.To.After(begun) {
-				return errEnough // not in the middle of an instant, which would be begun anew
-			}
-			return nil
-		})
-		switch {
-		case errors.Is(err, errEnough) && p.claim.Deep.To.Before(reached):
-			e.cfg.Log.Info("deep pass goes on in the next run", "to", p.claim.Deep.To.Time)
-			return nil
-		case err != nil && !errors.Is(err, errEnough):
+		pieces, err := p.e.ledger.OrderedReads(ctx, ordered[0].From)
+		if err != nil {
 			return err
 		}
-		done := p.claim.Deep.Since.Add(-e.cfg.DeepOverlap)
-		p.claim.DeepSettled, p.claim.Deep = later(p.claim.DeepSettled, done), nil
-		if err := p.commit(ctx, p.claim.To); err != nil {
-			return err
-		}
-		if time.Now().After(end) {
-			return nil
-		}
+		p.e.audits = ledger.Pieces(ordered, pieces)
 	}
+	next := p.e.audits[0]
+	_, whole, err := p.e.source.Once(ctx, next, true, &p.writer)
+	if err != nil {
+		return err
+	}
+	p.e.audits = p.e.audits[1:]
+	if length := next.To.Sub(next.From.Time); !whole && length > time.Second {
+		middle := next.From.Add(length / 2).Truncate(time.Second)
+		p.e.audits = append([]ledger.Span{span(next.From.Time, middle), span(middle, next.To.Time)}, p.e.audits...)
+	}
+	return nil
+}
+
+func span(from, to time.Time) ledger.Span {
+	return ledger.Span{From: ledger.Time{Time: from}, To: ledger.Time{Time: to}}
 }
 
 func later(a, b time.Time) time.Time {
@@ -355,25 +365,4 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-func (p *pass) drain() {
-	u := p.e.source.Usage()
-	p.calls += u.Calls
-	p.waited += u.Waited
-	p.split += u.Split
-	p.e.usage.Calls += u.Calls
-	p.e.usage.Requests = append(p.e.usage.Requests, u.Requests...)
-}
-
-func (p *pass) progress() Progress {
-	p.drain()
-	out := Progress{
-		From: p.from, Target: p.target, Versions: p.versions, Commits: p.commits,
-		Bytes: p.bytes, Calls: p.calls, Waited: p.waited, Split: p.split, Lost: p.lost, Left: p.e.source.Left(),
-	}
-	if m := p.e.ledger.Head(); m != nil {
-		out.Head, out.Seq, out.Covered, out.Unfetched = m.Head(), m.Seq, m.Window.To.Time, len(m.Unfetched)
-	}
-	return out
 }

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"incident-exporter/exporter/ledger"
@@ -10,76 +11,74 @@ import (
 // Row is one version of an incident as a Source read it.
 type Row = ledger.Row
 
-// Stretch is update time that a Source could not read, although the API
-// answered other calls: half-open, and the id where it is known that it is
-// about one incident.
-type Stretch struct {
-	From, To time.Time
-	ID       string
-	Error    string
+// ErrEnough ends a reading before its end in good order: its time is over, or it
+// has failed as often as one run may. What it has shown stays, and the next run
+// goes on.
+var ErrEnough = errors.New("enough for this run")
+
+// Receiver takes what a Source reads. Its methods are called one at a time; an
+// error of any of them ends the reading.
+type Receiver interface {
+	// Take stores those rows of one answer that are not archived yet, and notes
+	// in fresh which those are. line is valid during the call.
+	Take(ctx context.Context, rows []Row, line func(i int) []byte, fresh []bool) error
+
+	// Shown records a stretch that was shown complete, by rows that were taken before.
+	Shown(ctx context.Context, c ledger.Claim) error
+
+	// Unread records a stretch that could not be read although the API answered
+	// other calls, and the incident that it is about, where that is known. It is
+	// not part of what is Shown later in the run, unless by a reading of its own.
+	Unread(ctx context.Context, s ledger.Span, id string, why error) error
+
+	// Disordered records that the API's order has been contradicted: what was
+	// shown by it is shown no more.
+	Disordered(ctx context.Context) error
+
+	// Refused records a provider whose part of the answers the API will never serve.
+	Refused(provider string)
 }
 
-// Segment is a stretch of update time that has been read completely, but for
-// what it names as Unfetched.
-type Segment struct {
-	// From and To are half-open. Where an instant holds more than is handed on
-	// at once, all but the last of its segments end where they begin.
-	From, To time.Time
-
-	// Asked is a time by the server's clock before the first request for the
-	// segment was sent.
-	Asked time.Time
-
-	// Rows are in order of (At, ID). Some may lie outside the stretch: the
-	// server compares more coarsely than it was asked to.
-	Rows []Row
-
-	// Line returns the line of a row of Rows: what the API served, without
-	// whitespace between tokens. It is valid until the next call, and may be
-	// asked for once.
-	Line func(i int) ([]byte, error)
-
-	Unfetched []Stretch
+// Reading says what to read and at what cost.
+type Reading struct {
+	ledger.Span      // whole seconds, in the past by the settling time at least
+	Again       bool // it has been read before: such calls take at most half of the quota
 }
 
 // Usage is what reading has cost since it was last asked for.
 type Usage struct {
-	Calls    int      // every attempt counts
-	Requests []string // request ids that the server gave, not all of many
-
-	Waited time.Duration // that calls had to wait because of the quota, each of them counted
-	Split  int           // windows that could not be shown complete in one piece
+	Calls    int           // every attempt counts
+	Requests []string      // request ids that the server gave, not all of many
+	Waited   time.Duration // that calls had to wait because of the quota, each of them counted
 }
 
-// Source reads the incidents of one tenant completely, in an order of its
-// own, and hands them on in order of their update time. A Source is used by
-// one run at a time.
+// Source reads the incidents of one tenant. It is used by one run at a time.
 type Source interface {
+	// Begin begins a run: what was learnt of the server in the last one is
+	// forgotten. disorder: its order is not used. Nothing before oldest is asked for.
+	Begin(disorder bool, oldest time.Time)
+
+	// Read reads a stretch from its newest end down. A part that cannot be read
+	// is Unread, if other calls succeed; if none does, or if credentials or the
+	// request are refused, that is an error. Whatever the error, what was shown
+	// stays. ErrEnough: it ended early in good order.
+	Read(ctx context.Context, what Reading, to Receiver) error
+
+	// Once asks one question about a stretch, once, and says whether it was
+	// served, and whether the answer has shown all of it. audit: it was read by
+	// the API's order before, which rows that were not archived contradict.
+	Once(ctx context.Context, s ledger.Span, audit bool, to Receiver) (served, whole bool, err error)
+
+	// Clock makes one small call, so that Now is of this run.
+	Clock(ctx context.Context) error
+
 	// Now is a lower bound for the server's clock: the Date of the newest
 	// answer and the time since. false until there has been an answer in this
 	// process; a server that sends no Date is taken to share our own clock.
 	Now() (time.Time, bool)
 
-	// Clock makes one small call, so that Now is of this run.
-	Clock(ctx context.Context) error
-
-	// Since reads all that was updated at from or later if that fits one
-	// answer (nil if it does not). To is then the Date of that answer.
-	Since(ctx context.Context, from time.Time) (*Segment, error)
-
-	// Read reads what was updated in [from, to), which must lie in the past
-	// by the settling time at least, and hands it on in segments that abut. again says
-	// that it has been read before: such calls take at most half of the
-	// quota. An error of hand ends the reading. A stretch that cannot be read
-	// is handed on as Unfetched, if other calls succeed; if none does, or if
-	// credentials or the request are refused, that is an error, and what was
-	// handed on before it stays true.
-	Read(ctx context.Context, from, to time.Time, again bool, hand func(*Segment) error) error
-
-	// Doubt is the earliest instant of what this process has read before it
-	// learnt that the server's answers are shorter than they should be; it is
-	// told once.
-	Doubt() (time.Time, bool)
+	// Reach is how long the API keeps incidents.
+	Reach() time.Duration
 
 	// Spent tells the source of calls that another process made.
 	Spent(calls map[time.Time]int)

@@ -12,32 +12,21 @@ import (
 // API describes one of the two APIs that serve incidents, as far as reading
 // them differs. Its zero value stands for Defender.
 type API struct {
-	path    string // of the list; an incident lies below it
-	names   rawjson.Names
-	top     int  // largest $top that is taken
-	maxSkip int  // highest $skip that is used
-	ceiling bool // the API takes none that is higher
-	quota   []Limit
-
-	// expand, if not empty, is what $expand has to name so that an incident
-	// holds its alerts, the member that they are in, and where they lie below
-	// the incident. The same may be asked for without them then.
-	expand string
-
-	// counts: it is asked how many there are in all (count.go).
-	counts bool
+	path  string        // of the list; an incident lies below it
+	names rawjson.Names // Expanded: what $expand has to name so that an incident holds its alerts, and where they lie below it
+	top   int           // largest $top that is taken
+	quota []Limit
 
 	prefer string // a Prefer header (RFC 7240), if not empty
 	marks  bool   // each attempt has a client-request-id of its own
 }
 
-// Defender is GET /api/incidents of Microsoft Defender XDR. It documents no
-// ceiling of $skip.
+// Defender is GET /api/incidents of Microsoft Defender XDR.
 func Defender() API {
 	return API{
 		path:  "/api/incidents",
 		names: rawjson.Names{ID: "incidentId", Updated: "lastUpdateTime", Created: "createdTime"},
-		top:   100, maxSkip: 10_000,
+		top:   100,
 		quota: []Limit{{50, time.Minute}, {1500, time.Hour}},
 	}
 }
@@ -47,11 +36,10 @@ func Defender() API {
 // share it is assumed.
 func Graph() API {
 	return API{
-		path:  "/v1.0/security/incidents",
-		names: rawjson.Names{ID: "id", Updated: "lastUpdateDateTime", Created: "createdDateTime"},
-		top:   50, maxSkip: 500, ceiling: true,
+		path:   "/v1.0/security/incidents",
+		names:  rawjson.Names{ID: "id", Updated: "lastUpdateDateTime", Created: "createdDateTime", Expanded: "alerts"},
+		top:    50,
 		quota:  []Limit{{150, time.Minute}},
-		expand: "alerts", counts: true,
 		prefer: "include-unknown-enum-members", marks: true,
 	}
 }

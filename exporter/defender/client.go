@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,10 +56,15 @@ type client struct {
 	requests  []string
 	successes int
 	warned    bool
+	latency   time.Duration // of an attempt, of late
+	refused   func(provider string)
 }
 
 func newClient(cfg *Config) *client {
-	c := &client{origin: cfg.Origin, api: cfg.API, quota: &quota{limits: cfg.Quota}, flight: make(chan struct{}, cfg.Concurrency), share: cfg.Share, log: cfg.Log}
+	c := &client{
+		origin: cfg.Origin, api: cfg.API, quota: &quota{limits: cfg.Quota}, flight: make(chan struct{}, cfg.Concurrency),
+		share: cfg.Share, log: cfg.Log, refused: func(string) {},
+	}
 	c.http = &http.Client{
 		Transport:     &authorised{c: c, next: cfg.Transport, tokens: cfg.Tokens},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -122,6 +129,7 @@ func (a *authorised) send(req *http.Request, token string, call *call) (*http.Re
 		WroteRequest: func(httptrace.WroteRequestInfo) { a.c.quota.sent(call) },
 	}))
 	defer a.c.quota.done(call)
+	begun := time.Now()
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Accept", "application/json")
 	a.c.api.mark(req.Header)
@@ -135,10 +143,39 @@ func (a *authorised) send(req *http.Request, token string, call *call) (*http.Re
 		return nil, err
 	}
 	a.c.received(resp)
-	end := sync.OnceFunc(func() { cancel(); a.c.share.done(a.c) })
+	end := sync.OnceFunc(func() { cancel(); a.c.share.done(a.c); a.c.took(time.Since(begun)) })
 	resp.Body = &timedBody{resp.Body, ctx, end}
 	return resp, nil
 }
+
+// took notes how long an attempt took.
+func (c *client) took(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.latency == 0 {
+		c.latency = d
+	}
+	c.latency = (3*c.latency + d) / 4
+}
+
+// lanes is how many calls at once use the quota up.
+func (c *client) lanes() int {
+	c.mu.Lock()
+	latency := c.latency
+	c.mu.Unlock()
+	if latency < slow {
+		return 1
+	}
+	most := cap(c.flight)
+	for _, l := range c.quota.limits {
+		most = min(most, 1+int(latency.Seconds()*float64(l.Calls)/l.Per.Seconds()))
+		break // the shortest: what is saved up of a longer one may be used
+	}
+	return max(1, most)
+}
+
+// slow is how long a call takes from which on one at a time is too few.
+const slow = time.Second
 
 var errSlow = fmt.Errorf("no complete answer within %v", attemptTime)
 
@@ -169,7 +206,7 @@ func drain(body io.ReadCloser) {
 // received notes the server's clock and the request's id.
 func (c *client) received(resp *http.Response) {
 	id := requestID(resp.Header)
-	if why := partial(resp); why != "" && id != "" {
+	if why, _ := partial(resp); why != "" && id != "" {
 		id += ", " + why
 	}
 	if resp.StatusCode >= http.StatusInternalServerError {
@@ -221,16 +258,33 @@ const partialTries = 2
 // errPartial says that an answer is good, but that a whole one may be had.
 var errPartial = errors.New("partial answer")
 
-// partial says in what way an answer is one in part, nothing if it is whole:
-// status 206, and a Warning that names who did not answer.
-func partial(resp *http.Response) string {
+// warning is a provider's part of a Warning header (RFC 9111, 5.5) as Graph
+// security writes it: <vendor>/<provider>/<code>/<ms>.
+var warning = regexp.MustCompile(`([^"/\s]+/[^"/]+)/(\d{3})/\d+`)
+
+// partial says in what way an answer is one in part: status 206, and a Warning
+// that names who did not answer. lacking is empty if it is whole, but for what
+// a provider refuses (401, 403: a product that is not licensed).
+func partial(resp *http.Response) (lacking string, refused []string) {
 	if resp.StatusCode != http.StatusPartialContent {
-		return ""
+		return "", nil
 	}
-	return "partial: " + clean(resp.Header.Get("Warning"), 150)
+	text := strings.Join(resp.Header.Values("Warning"), ", ")
+	all := warning.FindAllStringSubmatch(text, -1)
+	for _, w := range all {
+		if w[2] != "401" && w[2] != "403" {
+			lacking = "the API answers in part"
+		} else {
+			refused = append(refused, clean(w[1]+"/"+w[2], 100))
+		}
+	}
+	if lacking != "" || len(all) == 0 {
+		lacking = "the API answers in part: " + clean(text, 150)
+	}
+	return lacking, refused
 }
 
-// get makes one call, as often as it takes. read is given each answer with
+// get makes one call of an escaped path, as often as it takes. read is given each answer with
 // status 200 or 206, and in what way it is partial, and reads and checks it
 // whole; it must be ready to be called again. asked is a time by the server's
 // clock before the call was sent.
@@ -244,7 +298,10 @@ func (c *client) get(ctx context.Context, path, query string, tries int, read fu
 	begun := time.Now()
 	asked, known := c.now()
 	u := *c.origin
-	u.Path, u.RawQuery = path, query
+	u.RawPath, u.RawQuery = path, query
+	if u.Path, err = url.PathUnescape(path); err != nil {
+		return asked, err
+	}
 	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return asked, err
@@ -253,9 +310,12 @@ func (c *client) get(ctx context.Context, path, query string, tries int, read fu
 	failures, refused := 0, 0
 	req.SetResponseHandler(func(resp *http.Response) error {
 		defer drain(resp.Body)
-		why := partial(resp)
-		if resp.StatusCode == http.StatusOK || why != "" {
+		why, refused := partial(resp)
+		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 			err := read(resp.Body, why)
+			for _, provider := range refused {
+				c.refused(provider)
+			}
 			if err == nil && why != "" {
 				c.log.Warn("the API answers in part", "warning", why, "request", requestID(resp.Header))
 				if failures+1 < min(tries, partialTries) {
@@ -282,6 +342,9 @@ func (c *client) get(ctx context.Context, path, query string, tries int, read fu
 				refused++
 			} else {
 				failures++
+			}
+			if errors.Is(err, rawjson.ErrTooLarge) || errors.Is(err, errTooMany) {
+				return false, nil // so will the next one be
 			}
 			if errors.Is(err, rawjson.ErrNoIncident) {
 				return again && 2*failures < tries, nil // a whole answer: the next one is no better

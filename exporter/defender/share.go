@@ -2,25 +2,20 @@ package defender
 
 import (
 	"context"
-	"runtime"
 	"slices"
 	"sync"
 )
 
 // Share is what the sources of several tenants use together: calls in flight,
-// memory for answers that are being read, and for what is held until its
-// window is proven. A free place goes to the source that has the fewest calls
-// in flight, and a source holds the less the more of them are reading. It is
-// safe for concurrent use.
+// and memory for answers. A free place goes to the source that has the fewest
+// calls in flight. It is safe for concurrent use.
 type Share struct {
 	memory *memory
-	packer *packer
 
 	mu      sync.Mutex
 	free    int
 	flying  map[*client]int // calls in flight, none that is 0
 	waiting []waiter        // in the order in which they came
-	reading int             // sources that hold something
 }
 
 type waiter struct {
@@ -31,37 +26,7 @@ type waiter struct {
 // NewShare allows so many calls in flight, and answers of twice maxAnswer
 // bytes to be read at once.
 func NewShare(calls int, maxAnswer int64) *Share {
-	return &Share{memory: newMemory(2 * maxAnswer), packer: newPacker(min(calls, runtime.GOMAXPROCS(0))), free: calls, flying: map[*client]int{}}
-}
-
-const (
-	// mostHeld is what one source holds when it is alone, compressed: windows
-	// large enough for their two extra calls to be cheap. leastHeld keeps them
-	// worth while, however many there are.
-	mostHeld, leastHeld = 23 << 17, 1 << 19
-
-	// allHeld is what they hold together, unless there are so many that each
-	// has the least.
-	allHeld = 64 << 20
-)
-
-// begin notes that a source is reading. end ends that.
-func (s *Share) begin() (end func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.reading++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.reading--
-	}
-}
-
-// hold is what one source may hold.
-func (s *Share) hold() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return min(mostHeld, max(leastHeld, allHeld/int64(max(1, s.reading))))
+	return &Share{memory: newMemory(2 * maxAnswer), free: calls, flying: map[*client]int{}}
 }
 
 // take waits for a place for one more call.

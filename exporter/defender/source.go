@@ -1,18 +1,11 @@
 // Package defender reads the incidents APIs of Microsoft Defender XDR, that of
 // its own and that of Microsoft Graph (api.go), so that nothing is lost.
 //
-// They promise little: no order, no consistent pages, no bound on what
-// changes while pages are read; its $skip counts through a set that changes.
-// So nothing is taken for complete because an answer ended. A window of update
-// time that lies in the past is complete when that can be shown from what was
-// answered (window.go says how), and is split and read again when it cannot;
-// what resists at the finest split is handed on as unfetched, by name.
-//
-// Three assumptions are made and no others: no answer shows an older state than
-// one before it, an update never hides an incident, and a server that cuts its
-// answers short without a word cuts them at one length. What the server does
-// not document, how it takes upper bounds, how finely it compares times, how
-// long its pages really are, is found out at run time.
+// What is read, and what an answer shows, is the rule of package walk. This
+// package asks its questions: within the quota, with retries and a token, page
+// by page, an incident by its id where a list cannot serve it. What a server
+// does not document, how it takes upper bounds, how long its answers really
+// are, in which order they come, is found out at run time.
 package defender
 
 import (
@@ -22,10 +15,11 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"incident-exporter/exporter"
+	"incident-exporter/exporter/defender/internal/walk"
+	"incident-exporter/exporter/ledger"
 	"incident-exporter/exporter/rawjson"
 )
 
@@ -35,41 +29,28 @@ type Config struct {
 	Transport   http.RoundTripper
 	Tokens      Tokens
 	Quota       []Limit
-	Concurrency int           // calls in flight
-	Overlap     time.Duration // how late a change may become visible
-	MaxAnswer   int64         // bytes of one answer; of one incident alone 8 times that
-	Hold        int64         // bytes of lines held compressed until their windows are proven; default: what Share gives
-	Share       *Share        // with the sources of other tenants; nil: this one is alone
+	Concurrency int    // calls in flight
+	MaxAnswer   int64  // bytes of one answer; of one incident alone 8 times that
+	Share       *Share // with the sources of other tenants; nil: this one is alone
 	Log         *slog.Logger
 
 	API       API           // default Defender
 	Path      string        // default the API's
 	Top       int           // largest page, default the API's
-	MaxSkip   int           // highest $skip that is used, default the API's
 	Retention time.Duration // default 180 days
 }
 
 // Source is an exporter.Source.
 type Source struct {
-	cfg    Config
-	client *client
-	log    *slog.Logger
-	names  rawjson.Names
-	memory *memory
-	packer *packer
-	held   held
-	splits atomic.Int64 // windows, since Usage was last asked for
-
-	mu         sync.Mutex
-	bound      bound
-	boundKnown bool
-	unit       time.Duration // resolution
-	top        int           // page size, less than cfg.Top where the server caps it
-	longest    map[bool]int  // rows of the longest answer, without what can be left out or with it
-	earliest   time.Time     // earliest instant asked for with this page size
-	doubt      time.Time     // earliest instant asked for with a larger one
-	counts     trust
-	pace       pace
+	cfg     Config
+	client  *client
+	log     *slog.Logger
+	names   rawjson.Names
+	share   *Share
+	dialect dialect
+	know    walk.Knowledge
+	oldest  time.Time
+	narrow  narrowing
 }
 
 var _ exporter.Source = (*Source)(nil)
@@ -83,39 +64,35 @@ func New(cfg Config) *Source {
 	if cfg.Top == 0 {
 		cfg.Top = cfg.API.top
 	}
-	if cfg.MaxSkip == 0 {
-		cfg.MaxSkip = cfg.API.maxSkip
-	}
 	if cfg.Retention == 0 {
 		cfg.Retention = 180 * 24 * time.Hour
 	}
 	if cfg.Share == nil {
 		cfg.Share = NewShare(cfg.Concurrency, cfg.MaxAnswer)
 	}
-	return &Source{
-		cfg: cfg, log: cfg.Log, unit: rawjson.Tick, top: cfg.Top, longest: map[bool]int{},
-		client: newClient(&cfg),
-		names:  cfg.API.names,
-		memory: cfg.Share.memory, packer: cfg.Share.packer, held: held{freed: make(chan struct{})},
-		pace: pace{most: cfg.MaxSkip * 85 / 100},
-	}
+	return &Source{cfg: cfg, log: cfg.Log, client: newClient(&cfg), names: cfg.API.names, share: cfg.Share}
 }
 
-// hold is how many bytes of lines may be held, compressed.
-func (s *Source) hold() int64 {
-	if s.cfg.Hold > 0 {
-		return s.cfg.Hold
-	}
-	return s.cfg.Share.hold()
+// Begin implements exporter.Source.
+func (s *Source) Begin(disorder bool, oldest time.Time) {
+	s.dialect.reset()
+	s.know.Forget(disorder)
+	s.narrow = narrowing{}
+	s.oldest = oldest
 }
 
 // Now implements exporter.Source.
 func (s *Source) Now() (time.Time, bool) { return s.client.now() }
 
+// Reach implements exporter.Source: what the API keeps, and a day, because it
+// does not say to the hour what it keeps.
+func (s *Source) Reach() time.Duration { return s.cfg.Retention + 24*time.Hour }
+
 // Clock implements exporter.Source. It asks for what is updated long after
 // now: nothing, so that no incident can make it fail.
 func (s *Source) Clock(ctx context.Context) error {
-	_, err := s.list(ctx, query{from: time.Now().UTC().AddDate(10, 0, 0).Truncate(time.Second), bare: true}, 1, 0, attempts)
+	p, err := s.list(ctx, walk.Question{From: time.Now().UTC().AddDate(10, 0, 0).Truncate(time.Second), Top: 1}, true, attempts)
+	p.release()
 	return err
 }
 
@@ -130,105 +107,70 @@ func (s *Source) Usage() exporter.Usage {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	u := exporter.Usage{Calls: c.calls, Requests: c.requests, Waited: c.quota.wait(), Split: int(s.splits.Swap(0))}
+	u := exporter.Usage{Calls: c.calls, Requests: c.requests, Waited: c.quota.wait()}
 	c.calls, c.requests = 0, nil
 	return u
 }
 
-// Doubt implements exporter.Source.
-func (s *Source) Doubt() (time.Time, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.doubt
-	s.doubt = time.Time{}
-	return d, !d.IsZero()
+// errNoBound says that the server takes no upper bound in any form.
+var errNoBound = errors.New("the API takes no upper bound of time")
+
+// oneCannot says whether an error may be about one of the incidents that were
+// asked for: the API fails to serve it, in time or at all, or serves what
+// cannot be read.
+func oneCannot(err error) bool {
+	var api *APIError
+	if errors.As(err, &api) {
+		return api.Temporary() && api.Status != http.StatusTooManyRequests
+	}
+	return errors.Is(err, errSlow)
 }
 
-// pageSize is $top.
-func (s *Source) pageSize() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.top
+// narrowing bounds what one run spends on what the API cannot serve.
+type narrowing struct {
+	mu     sync.Mutex
+	failed int
+	mark   int // calls that had succeeded when one last failed
+	until  time.Time
 }
 
-// capped learns that the server's pages are at most n long. What was read
-// with a longer $top in this process is read again: it was shown complete by
-// the same means that have just been seen to be needed.
-func (s *Source) capped(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n >= s.top || n < 1 {
-		return
+const (
+	mostFailed = 64
+	narrowTime = 10 * time.Minute
+)
+
+// fails notes a question that failed, and says whether it is the first.
+func (n *narrowing) fails(succeeded int) (first bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.failed++
+	n.mark = succeeded
+	if n.failed == 1 {
+		n.until = time.Now().Add(narrowTime)
 	}
-	s.log.Warn("the API's pages are shorter than asked for", "asked", s.top, "got", n)
-	s.top = n
-	if s.doubt.IsZero() || s.earliest.Before(s.doubt) {
-		s.doubt = s.earliest
-	}
+	return n.failed == 1
 }
 
-// served notes an answer's length.
-func (s *Source) served(q query, n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	bare := q.bare && s.cfg.API.expand != ""
-	s.longest[bare] = max(s.longest[bare], n)
+func (n *narrowing) spent() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failed > mostFailed || !n.until.IsZero() && time.Now().After(n.until) {
+		return exporter.ErrEnough
+	}
+	return nil
 }
 
-// servesMore says whether answers longer than n have been seen, so that one of
-// n was not cut by a limit that is not known.
-func (s *Source) servesMore(q query, n int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return n < s.longest[q.bare && s.cfg.API.expand != ""]
+func (n *narrowing) tries() (tries, mark int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.failed > 0 {
+		return narrowAttempts, n.mark
+	}
+	return attempts, n.mark
 }
 
-// reads notes that from is asked for.
-func (s *Source) reads(from time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.earliest.IsZero() || from.Before(s.earliest) {
-		s.earliest = from
-	}
-}
-
-// Since implements exporter.Source: an open-ended single answer. Such a set
-// only grows: if nothing lies behind the answer's rows, asked after it, they
-// are all of it.
-func (s *Source) Since(ctx context.Context, from time.Time) (*exporter.Segment, error) {
-	s.reads(from)
-	q := query{from: from.Truncate(s.resolution())}
-	a, err := s.list(ctx, q, s.pageSize(), 0, attempts)
-	if err != nil {
-		return nil, s.blocked(ctx, err)
-	}
-	date := s.date()
-	s.pace.seen(a.rows, s.pageSize())
-	if (len(a.rows) >= s.pageSize() || a.more) && !s.alone(a) {
-		return nil, nil
-	}
-	f := found{from: from, to: date, asked: a.asked, rows: a.rows}
-	if f.twice() != "" {
-		return nil, nil
-	}
-	if len(a.rows) > 0 && !s.alone(a) {
-		behind, err := s.list(ctx, q.without(), 1, len(a.rows), attempts)
-		if err != nil {
-			return nil, s.blocked(ctx, err)
-		}
-		if len(behind.rows) > 0 {
-			return nil, nil // grown, or capped: closed windows will tell
-		}
-		if !s.ended(a, behind, len(a.rows)) {
-			return nil, nil
-		}
-		s.complete(a, behind, len(a.rows))
-	}
-	return f.segment(s.packer), nil
-}
-
-// down is the error to end with when a call failed for what may be one
-// incident that cannot be served: none if the API answers at all.
+// down returns cause if the API does not answer at all, so that it is about no
+// one incident; and what else keeps it from being asked.
 func (s *Source) down(ctx context.Context, cause error) error {
 	err := s.Clock(ctx)
 	if limited := (*LimitedError)(nil); errors.As(err, &limited) || ctx.Err() != nil {
@@ -240,18 +182,20 @@ func (s *Source) down(ctx context.Context, cause error) error {
 	return nil
 }
 
-// blocked is what an error of Since comes to: nothing, if windows can find
-// out which incident it is about.
-func (s *Source) blocked(ctx context.Context, err error) error {
-	if !oneCannot(err) {
-		return err
+// Read implements exporter.Source.
+func (s *Source) Read(ctx context.Context, what exporter.Reading, to exporter.Receiver) error {
+	if what.Again {
+		ctx = context.WithValue(ctx, againKey{}, true)
 	}
-	return s.down(ctx, err)
+	return s.reading(to).run(ctx, what.From.Time, what.To.Time)
 }
 
-// date is the Date of the newest answer.
-func (s *Source) date() time.Time {
-	s.client.mu.Lock()
-	defer s.client.mu.Unlock()
-	return s.client.date
+// Once implements exporter.Source.
+func (s *Source) Once(ctx context.Context, what ledger.Span, audit bool, to exporter.Receiver) (served, whole bool, err error) {
+	r := s.reading(to)
+	r.once = true
+	l := r.lane(context.WithValue(ctx, againKey{}, true), what.From.Time, what.To.Time)
+	r.turn <- struct{}{}
+	defer func() { <-r.turn }()
+	return l.reader.Once(what.From.Time, what.To.Time, audit)
 }

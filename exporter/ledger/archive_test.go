@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -63,38 +65,69 @@ func begin(t testing.TB, sink sinks.Sink, s Stream, start time.Time, c Compressi
 		t.Fatal(err)
 	}
 	if l.Head() == nil {
-		if err := l.Begin(t.Context(), start, start.Add(-7*24*time.Hour), start, 1); err != nil {
+		if err := l.Begin(t.Context(), start, start, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return l
 }
 
-// commit appends one batch of lines, with what change makes of the claim.
-func commit(t testing.TB, l *Ledger, to time.Time, lines [][]byte, change func(*Claim)) {
+// lateness is that of the chains in these tests, short enough for all of it
+// to show in three hours.
+var lateness = Lateness{Settle: time.Minute, Overlap: 30 * time.Minute, Deep: 2 * time.Hour, Every: time.Hour}
+
+// byID is the incident that is read by its id, the others from lists.
+const byID = "8"
+
+// until is where the head's coverage ends, or where it will begin.
+func until(l *Ledger) time.Time {
+	if to := l.Head().Covered.Until(); !to.IsZero() {
+		return to
+	}
+	return l.Head().Start.Time
+}
+
+// commit appends one batch of lines and claims what lies between the coverage
+// so far and to, as asked for a minute later, with what change makes of the
+// entry. Covered follows from it, unless change says that as well.
+func commit(t testing.TB, l *Ledger, to time.Time, lines [][]byte, change func(*Entry)) {
 	t.Helper()
 	b, err := l.NewBatch()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, line := range lines {
+	for _, line := range lines {
 		r := row(t, line)
+		if r.ID == byID {
+			r.How = "by-id"
+		}
 		if err := b.Add(r, line); err != nil {
 			t.Fatal(err)
 		}
-		l.Note(&r, i)
+		l.Index(&r)
 	}
-	c := l.Head().Carry()
-	c.To, c.Settled, c.Calls, c.Now = to, to.Add(-time.Hour), 1, to.Add(time.Minute)
-	if c.Settled.Before(l.Head().Settled.Time) {
-		c.Settled = l.Head().Settled.Time
+	e := l.Head().Entry()
+	e.Calls, e.Now, e.Covered = 1, to.Add(time.Minute), nil
+	if from := until(l); from.Before(to) {
+		e.Read = []Claim{{From: Time{from}, To: Time{to}, Asked: Time{to.Add(time.Minute)}}}
 	}
 	if change != nil {
-		change(&c)
+		change(&e)
 	}
-	if err := l.Commit(t.Context(), b, c); err != nil {
+	if e.Covered == nil {
+		e.Covered = following(l.Head().Covered, e.Withdrawn, e.Read).Aged(lateness, time.Time{})
+	}
+	if err := l.Commit(t.Context(), b, e); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// following is the coverage after a manifest, not yet aged.
+func following(c Coverage, withdrawn []Withdrawn, read []Claim) Coverage {
+	for _, w := range withdrawn {
+		c = c.Without(Span{w.From, w.To})
+	}
+	return c.Add(read...)
 }
 
 // verify returns all findings, which are the same where objects are fetched
@@ -173,16 +206,27 @@ func makeIntact(t *testing.T) *sinktest.Mem {
 	mem := sinktest.NewMem()
 	day := instant("2026-03-01T22:00:00Z")
 	at := func(minutes float64) time.Time { return day.Add(time.Duration(minutes * float64(time.Minute))) }
-	stuck := Stretch{From: Time{at(95)}, To: Time{at(96)}, Error: "500 Internal Server Error"}
+	read := func(from, to, asked float64, order bool) Claim {
+		return Claim{From: Time{at(from)}, To: Time{at(to)}, Asked: Time{at(asked)}, Order: order}
+	}
+	stuck := Unfetched{From: Time{at(95)}, To: Time{at(96)}, Error: "500 Internal Server Error"}
 
 	l := begin(t, mem, stream, day, "gzip")
-	commit(t, l, at(30), [][]byte{incident(1, at(1), "first"), incident(2, at(1), "a tie"), incident(3, at(20.5), "third")}, nil)
+	// Lines lie as they were served, the newest first.
+	commit(t, l, at(30), [][]byte{incident(3, at(20.5), "third"), incident(2, at(1), "a tie"), incident(1, at(1), "first")}, func(e *Entry) {
+		e.Read = []Claim{read(0, 30, 31, true)}
+	})
 	l = begin(t, mem, stream, day, "zstd")
-	commit(t, l, at(45), nil, nil) // 3: covered, nothing new
+	commit(t, l, at(45), nil, func(e *Entry) { // 3: covered, nothing new
+		e.Read = []Claim{read(0, 45, 46, true)}
+	})
 	l = begin(t, mem, stream, day, "none")
-	commit(t, l, at(60), [][]byte{incident(1, at(46), "first, again"), incident(4, at(50), "fourth")}, nil)
-	commit(t, l, at(120), [][]byte{incident(5, at(61), "a < b & \u2028"), incident(6, at(62), "sixth")}, func(c *Claim) {
-		c.Unfetched = []Stretch{stuck}
+	commit(t, l, at(60), [][]byte{incident(4, at(50), "fourth"), incident(1, at(46), "first, again")}, func(e *Entry) {
+		e.Read = []Claim{read(15, 60, 61, true)}
+	})
+	commit(t, l, at(120), [][]byte{incident(6, at(62), "sixth"), incident(5, at(61), "a < b & \u2028")}, func(e *Entry) {
+		e.Read = []Claim{read(30, 95, 121, true), read(96, 120, 121, true)}
+		e.Unfetched = []Unfetched{stuck}
 	})
 	// 6: left by a writer that died between its two Puts.
 	mem.Set(l.Head().Next, append(append(incident(3, at(121), "third, adopted"), '\n'), append(incident(7, at(122), "seventh"), '\n')...))
@@ -190,16 +234,21 @@ func makeIntact(t *testing.T) *sinktest.Mem {
 	mem.Set(l.Head().Next, []byte("not a batch\n")) // 7
 	l = begin(t, mem, stream, day, "gzip")
 	adopt(t, l, at(126))
-	commit(t, l, at(150), [][]byte{incident(8, at(95.5), "read at last")}, func(c *Claim) {
-		stuck.Since = 5
-		c.Unfetched, c.Fetched = nil, []Stretch{stuck}
-		c.Requests = []string{"7c1d6a2e-3333-4a41-9d07-5e1f3c2b8a90"}
+	commit(t, l, at(150), [][]byte{incident(8, at(95.5), "read at last")}, func(e *Entry) {
+		e.Read = []Claim{read(90, 95, 151, true), read(95, 96, 151, false), read(96, 150, 151, true)}
+		e.Unfetched = nil
+		e.Requests = []string{"7c1d6a2e-3333-4a41-9d07-5e1f3c2b8a90"}
 	})
-	commit(t, l, at(165), [][]byte{incident(9, at(151), "ninth"), incident(10, at(151), "10 comes before 9 in a tie")}[1:], func(c *Claim) {
-		c.Unfetched = []Stretch{{From: Time{at(160)}, To: Time{at(161)}, ID: "11", Error: "answer larger than 256 MiB"}}
-		c.Deep = &Deep{Since: Time{at(160)}, To: Time{at(30)}}
+	// 9: the order was contradicted, and what was read by it is read again without.
+	commit(t, l, at(165), [][]byte{incident(10, at(151), "tenth")}, func(e *Entry) {
+		e.Withdrawn = []Withdrawn{{Time{at(120)}, Time{at(150)}, "the order was contradicted"}}
+		e.Read = []Claim{read(120, 160, 166, false), read(161, 165, 166, false)}
+		e.Disorder = at(165.5)
+		e.Unfetched = []Unfetched{{From: Time{at(160)}, To: Time{at(161)}, ID: "11", Error: "answer larger than 256 MiB"}}
 	})
-	commit(t, l, at(180), nil, nil) // 10
+	commit(t, l, at(180), nil, func(e *Entry) { // 10: a deep reading, and nothing new
+		e.Read = []Claim{read(135, 160, 181, false), read(161, 180, 181, false), read(0, 100, 181, false)}
+	})
 	return mem
 }
 
@@ -252,15 +301,32 @@ func write(t testing.TB, mem *sinktest.Mem, s Stream, seq uint64, m *Manifest) {
 	mem.Set(s.ManifestKey(seq), data)
 }
 
+// body is a stored manifest without its sum and its end.
+func body(t testing.TB, mem *sinktest.Mem, s Stream, seq uint64) []byte {
+	t.Helper()
+	data := mem.Bytes(s.ManifestKey(seq))
+	at := bytes.LastIndex(data, []byte(sumOpen))
+	if at < 0 {
+		t.Fatalf("manifest %d has no sum: %s", seq, data)
+	}
+	return data[:at]
+}
+
+// summed is a manifest as it is stored, with a right sum, whatever it says.
+func summed(body []byte) []byte {
+	return fmt.Appendf(nil, "%s%s%s\"}\n", body, sumOpen, hexSum(body))
+}
+
+var prevMember = regexp.MustCompile(`"prev":"[0-9a-f]*"`)
+
 // relink makes every manifest follow from the one before, as a forger would.
 func relink(t testing.TB, mem *sinktest.Mem, s Stream) {
 	t.Helper()
 	prev := ""
 	for seq := uint64(1); mem.Bytes(s.ManifestKey(seq)) != nil; seq++ {
-		m := manifestOf(t, mem, s, seq)
-		m.Prev = prev
-		write(t, mem, s, seq, m)
-		prev = m.Hash
+		data := summed(prevMember.ReplaceAll(body(t, mem, s, seq), []byte(`"prev":"`+prev+`"`)))
+		mem.Set(s.ManifestKey(seq), data)
+		prev = hexSum(data)
 	}
 }
 

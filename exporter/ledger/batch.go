@@ -5,9 +5,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -31,11 +29,6 @@ type Row struct {
 	At      time.Time // the same as an instant
 	SHA256  [32]byte  // of the line
 	How     string    // empty, or how it was read if not from a list
-}
-
-// before is the order of lines within an object: by (update time, id).
-func (r *Row) before(o *Row) bool {
-	return r.At.Before(o.At) || r.At.Equal(o.At) && strings.Compare(r.ID, o.ID) < 0
 }
 
 // Batch is a data object in the making.
@@ -88,16 +81,8 @@ func (plain) Close() error { return nil }
 func (b *Batch) Lines() int   { return len(b.rows) }
 func (b *Batch) Bytes() int64 { return b.bytes }
 
-// Takes says whether the row may be the batch's next line.
-func (b *Batch) Takes(r *Row) bool {
-	return len(b.rows) == 0 || b.rows[len(b.rows)-1].before(r)
-}
-
-// Add appends a line. Its row must come after the last one.
+// Add appends a line.
 func (b *Batch) Add(r Row, line []byte) error {
-	if !b.Takes(&r) {
-		return fmt.Errorf("incident %s is out of order", r.ID)
-	}
 	b.rows = append(b.rows, r)
 	b.bytes += int64(len(line)) + 1
 	if _, err := b.out.Write(line); err != nil {

@@ -27,74 +27,58 @@ type Ledger struct {
 
 	head  *Manifest // nil: no chain yet
 	first uint64    // the chain's first manifest that is still there
-	start time.Time // where that begins, the zero time until it is asked for
 	index *index
 	z     compressors
 }
 
 // New returns a Ledger that has looked at nothing yet.
 func New(sink sinks.Sink, stream Stream, by By, compress Compression) *Ledger {
-	return &Ledger{sink: sink, stream: stream, by: by, compress: compress, index: newIndex()}
+	return &Ledger{sink: sink, stream: stream, by: by, compress: compress, index: &index{}}
 }
 
 // Load finds the chain's end. It is called before each pass over the stream,
 // and after ErrRival; it forgets what has not been committed. A *Refusal says
 // why the chain cannot be gone on with.
 func (l *Ledger) Load(ctx context.Context) error {
-	l.index.forgetPending()
+	if l.index.pending {
+		l.index = &index{} // it has rows that were not committed
+	}
 	return l.load(ctx)
 }
 
 // Head is the newest manifest, nil where there is no chain yet. It must not be changed.
 func (l *Ledger) Head() *Manifest { return l.head }
 
-// Start is where the chain begins: nothing before it is read. Of a chain that
-// has been pruned it is the earliest instant that is still to be read again.
-func (l *Ledger) Start(ctx context.Context) (time.Time, error) {
-	if l.start.IsZero() {
-		m, err := readManifest(ctx, l.sink, l.stream, l.first)
-		if err != nil {
-			return time.Time{}, refuse(l.stream, err)
-		}
-		l.start = m.Window.From.Time
-	}
-	return l.start, nil
-}
-
 // Begin writes the first manifest. It is the one that has no data object: its
-// own create-only Put decides between rivals (ErrRival).
-func (l *Ledger) Begin(ctx context.Context, start, deepSettled, now time.Time, calls int) error {
+// own create-only Put decides between rivals (ErrRival). Nothing before start,
+// which is cut to a whole second, will be read.
+func (l *Ledger) Begin(ctx context.Context, start, now time.Time, calls int) error {
 	m := &Manifest{
-		Format: Format, Stream: l.stream, Seq: 1,
-		Window:  Window{Time{start}, Time{start}},
-		Settled: Time{start}, DeepSettled: Time{deepSettled},
-		Calls: calls, Next: l.stream.dataKey(2, start, l.compress),
+		Format: Format, Stream: l.stream, Seq: 1, Start: Time{start.UTC().Truncate(time.Second)},
+		Calls: calls, Next: l.stream.dataKey(2, now, l.compress),
 		By: l.by, Committed: Time{now},
 	}
-	l.first, l.start = 1, start
+	l.first = 1
 	return l.put(ctx, m)
 }
 
-// Claim is what a commit says beside its lines. Whoever makes it has read
-// what it claims.
-type Claim struct {
-	To          time.Time // everything updated before it is archived; not before the head's
-	Settled     time.Time
-	DeepSettled time.Time
-	Deep        *Deep
-	Unfetched   []Stretch // all that are open; Since 0 is one that this manifest names first
-	Fetched     []Stretch // those closed here
-	Calls       int
-	Requests    []string
-	Now         time.Time
+// Entry is what a manifest says beside its lines. Whoever makes it has read
+// what it claims. Covered is checked against the head before it is written.
+type Entry struct {
+	Read      []Claim
+	Withdrawn []Withdrawn
+	Covered   Coverage
+	Unfetched []Unfetched // all that are open; Since 0 is one that this manifest names first
+	Disorder  time.Time
+	Partial   []string
+	Calls     int
+	Requests  []string
+	Now       time.Time // by the clock that Committed is to have; never written as earlier than the head's
 }
 
-// Carry is the claim that changes nothing.
-func (m *Manifest) Carry() Claim {
-	return Claim{
-		To: m.Window.To.Time, Settled: m.Settled.Time, DeepSettled: m.DeepSettled.Time,
-		Deep: m.Deep, Unfetched: slices.Clone(m.Unfetched),
-	}
+// Entry is the entry that changes nothing.
+func (m *Manifest) Entry() Entry {
+	return Entry{Covered: m.Covered, Unfetched: slices.Clone(m.Unfetched), Disorder: m.Disorder.Time, Partial: m.Partial}
 }
 
 // NewBatch begins the object that Commit stores next. One batch is open at a time.
@@ -114,7 +98,10 @@ func (l *Ledger) Rest() { l.z = compressors{} }
 // pass adopts it. Then its manifest is put: that is the commit. If that fails
 // the object is pending in the same way. ErrRival in either step means that
 // another writer's object or manifest is there; after any error Load.
-func (l *Ledger) Commit(ctx context.Context, b *Batch, c Claim) error {
+func (l *Ledger) Commit(ctx context.Context, b *Batch, e Entry) error {
+	if fault := follows(l.head, e.Withdrawn, e.Read, e.Covered, e.Unfetched); fault != "" {
+		return fmt.Errorf("commit manifest %d: %s", l.head.Seq+1, fault)
+	}
 	if err := b.out.Close(); err != nil {
 		return fmt.Errorf("compress %q: %w", l.head.Next, err)
 	}
@@ -122,7 +109,7 @@ func (l *Ledger) Commit(ctx context.Context, b *Batch, c Claim) error {
 	if err := l.sink.Put(ctx, l.head.Next, data); err != nil {
 		return rival(err)
 	}
-	m := l.follow(c)
+	m := l.follow(e)
 	m.Object = &Object{l.head.Next, int64(len(data)), hexSum(data), len(b.rows)}
 	m.Versions = b.versions()
 	for _, r := range b.rows {
@@ -137,20 +124,24 @@ func (l *Ledger) Commit(ctx context.Context, b *Batch, c Claim) error {
 	if err := l.put(ctx, m); err != nil {
 		return err
 	}
-	l.index.confirm(m.Seq)
+	l.index.pending = false
 	return nil
 }
 
 // follow is the manifest after the head.
-func (l *Ledger) follow(c Claim) *Manifest {
+func (l *Ledger) follow(e Entry) *Manifest {
+	now := e.Now.UTC().Truncate(rawjson.Tick)
+	if now.Before(l.head.Committed.Time) {
+		now = l.head.Committed.Time
+	}
 	m := &Manifest{
-		Format: Format, Stream: l.stream, Seq: l.head.Seq + 1, Prev: l.head.Hash,
-		Window: Window{l.head.Window.To, Time{c.To}}, Newest: l.head.Newest,
-		Settled: Time{c.Settled}, DeepSettled: Time{c.DeepSettled}, Deep: c.Deep,
-		Unfetched: slices.Clone(c.Unfetched), Fetched: c.Fetched,
-		Calls: c.Calls, Requests: c.Requests,
-		Next: l.stream.dataKey(l.head.Seq+2, c.To, l.compress),
-		By:   l.by, Committed: Time{c.Now},
+		Format: Format, Stream: l.stream, Seq: l.head.Seq + 1, Prev: l.head.Hash, Start: l.head.Start,
+		Latest: l.head.Latest, Filled: l.head.Filled,
+		Read: e.Read, Withdrawn: e.Withdrawn, Covered: e.Covered, Unfetched: slices.Clone(e.Unfetched),
+		Disorder: Time{e.Disorder}, Partial: e.Partial,
+		Calls: e.Calls, Requests: e.Requests,
+		Next: l.stream.dataKey(l.head.Seq+2, now, l.compress),
+		By:   l.by, Committed: Time{now},
 	}
 	for i := range m.Unfetched {
 		if m.Unfetched[i].Since == 0 {
@@ -160,12 +151,25 @@ func (l *Ledger) follow(c Claim) *Manifest {
 	return m
 }
 
-// advance moves Newest over the rows.
+// planted is how much later than its commit an adopted line's update time may
+// be before Latest leaves it out: a planted line must not move it for good.
+// What Latest leaves out may be stored again, so this is more than the clock of
+// any writer that adopts is behind. One off by hours still gets tokens.
+const planted = 24 * time.Hour
+
+// advance moves Latest and Filled over the rows.
 func (m *Manifest) advance(rows []Row) {
-	for _, r := range rows {
-		if m.Newest == nil || r.At.After(m.Newest.Time) {
-			m.Newest = &Time{r.At}
+	for i := range rows {
+		at := rows[i].At
+		if m.Adopted && at.After(m.Committed.Add(planted)) {
+			continue
 		}
+		if at.After(m.Latest.Time) {
+			m.Latest = Time{at}
+		}
+	}
+	if len(rows) > 0 {
+		m.Filled = m.Seq
 	}
 }
 
@@ -211,9 +215,9 @@ func (l *Ledger) Adopt(ctx context.Context, now time.Time) (bool, error) {
 		// It is there, and cannot be read now: nothing can be said about it.
 		return false, fmt.Errorf("get %q: %w", key, err)
 	}
-	c := l.head.Carry()
-	c.Now = now
-	m := l.follow(c)
+	e := l.head.Entry()
+	e.Now = now
+	m := l.follow(e)
 	m.Object = object
 	if bad != nil {
 		m.Void, object.Lines = fmt.Sprintf("%.300s", bad), 0
@@ -243,9 +247,6 @@ func (l *Ledger) examine(ctx context.Context, f io.Reader, key string) (rows []R
 		if len(b.rows) == maxLines {
 			return fmt.Errorf("it has more than %d lines", maxLines)
 		}
-		if !b.Takes(&row) {
-			return fmt.Errorf("line %d: incident %s is out of order", len(b.rows)+1, row.ID)
-		}
 		b.rows = append(b.rows, row)
 		return nil
 	})
@@ -260,13 +261,21 @@ func (l *Ledger) examine(ctx context.Context, f io.Reader, key string) (rows []R
 		return b.rows, object, bad, nil
 	}
 	// A line that the chain has already would be there twice.
-	if err := l.Know(ctx, b.rows[0].At); err != nil {
+	earliest := b.rows[0].At
+	for _, r := range b.rows {
+		if r.At.Before(earliest) {
+			earliest = r.At
+		}
+	}
+	if err := l.LoadIndex(ctx, earliest); err != nil {
 		return nil, nil, nil, err
 	}
-	for _, r := range b.rows {
-		if l.index.has(&r) {
-			return nil, object, fmt.Errorf("incident %s, updated %s, is in the chain already", r.ID, r.Updated), nil
+	own := map[Version]bool{}
+	for i, v := range b.versions() {
+		if own[v] || l.index.has(&b.rows[i]) {
+			return nil, object, fmt.Errorf("incident %s, updated %s, is in the chain already", v.ID, v.Updated), nil
 		}
+		own[v] = true
 	}
 	return b.rows, object, nil, nil
 }
@@ -275,19 +284,22 @@ func (l *Ledger) examine(ctx context.Context, f io.Reader, key string) (rows []R
 // committed, newest first, back to since.
 func (l *Ledger) Calls(ctx context.Context, since time.Time) (map[time.Time]int, error) {
 	calls := map[time.Time]int{}
-	err := l.walk(ctx, func(m *Manifest) bool {
+	err := l.walk(ctx, func(m *Manifest) (bool, error) {
 		if m.Committed.Before(since) {
-			return false
+			return false, nil
 		}
 		calls[m.Committed.Time] += m.Calls
-		return true
+		return true, nil
 	})
 	return calls, err
 }
 
-// walk goes from the head back for as long as more says so.
-func (l *Ledger) walk(ctx context.Context, more func(*Manifest) bool) error {
-	for m := l.head; m != nil && more(m) && m.Seq > l.first; {
+// walk goes from the head back for as long as visit wants more.
+func (l *Ledger) walk(ctx context.Context, visit func(*Manifest) (more bool, err error)) error {
+	for m := l.head; m != nil; {
+		if more, err := visit(m); err != nil || !more || m.Seq <= l.first {
+			return err
+		}
 		prev, err := readManifest(ctx, l.sink, l.stream, m.Seq-1)
 		if err != nil {
 			return refuse(l.stream, err)

@@ -177,15 +177,17 @@ func (w *player) run(ctx context.Context) error {
 	return errors.New("never done")
 }
 
-// pass reads from an overlap before the chain's end to target, drops what the
-// chain has, and commits the rest in small batches.
+// pass reads what the chain does not cover up to target and what is not yet
+// settled, drops what the chain has, and commits the rest in small batches:
+// every other pass from the newest line down, as the exporter does, the others
+// from the oldest up.
 func (w *player) pass(ctx context.Context, target time.Time) error {
 	l, now := w.ledger, target.Add(time.Minute)
 	if err := l.Load(ctx); err != nil {
 		return err
 	}
 	if l.Head() == nil {
-		if err := l.Begin(ctx, w.p.start, w.p.start, now, 1); err != nil {
+		if err := l.Begin(ctx, w.p.start, now, 1); err != nil {
 			return err
 		}
 	}
@@ -198,22 +200,27 @@ func (w *player) pass(ctx context.Context, target time.Time) error {
 			break
 		}
 	}
-	from := l.Head().Window.To.Add(-w.p.overlap)
-	if err := l.Know(ctx, from); err != nil {
-		return err
+	late := Lateness{Overlap: w.p.overlap, Deep: 4 * w.p.overlap, Every: time.Hour}
+	covered := l.Head().Covered
+	spans := Joined(append(covered.Holes(w.p.start, target), covered.Unsettled(late.Overlap, late.Settle, time.Time{})...))
+	if len(spans) > 0 {
+		if err := l.LoadIndex(ctx, spans[0].From.Time); err != nil {
+			return err
+		}
 	}
 	b, err := l.NewBatch()
 	if err != nil {
 		return err
 	}
 	var held []string
-	flush := func(to time.Time) error {
-		c := l.Head().Carry()
-		c.Now = now
-		if to.After(c.To) {
-			c.To = to
+	flush := func(from, to time.Time) error {
+		e := l.Head().Entry()
+		e.Now = now
+		if from.Before(to) {
+			e.Read = []Claim{{From: Time{from}, To: Time{to}, Asked: Time{target}}}
 		}
-		if err := l.Commit(ctx, b, c); err != nil {
+		e.Covered = e.Covered.Add(e.Read...).Aged(late, time.Time{})
+		if err := l.Commit(ctx, b, e); err != nil {
 			return err
 		}
 		for _, line := range held {
@@ -223,30 +230,62 @@ func (w *player) pass(ctx context.Context, target time.Time) error {
 		b, err = l.NewBatch()
 		return err
 	}
-	for i := range w.p.versions {
-		r := w.p.versions[i]
-		if r.At.Before(from) || !r.At.Before(target) || w.p.visible[i].After(target) {
+	down := w.passes%2 == 0
+	for i := range spans {
+		if down {
+			i = len(spans) - 1 - i
+		}
+		from, to := spans[i].From.Time, spans[i].To.Time
+		if to.After(target) {
+			to = target
+		}
+		if !from.Before(to) {
 			continue
 		}
-		known, err := l.Has(ctx, &r, w.p.lines[i])
-		if err != nil {
-			return err
-		}
-		if known {
-			continue
-		}
-		if b.Lines() == 3 {
-			if err := flush(r.At); err != nil {
+		for i := range w.p.versions {
+			if down {
+				i = len(w.p.versions) - 1 - i
+			}
+			r := w.p.versions[i]
+			if r.At.Before(spans[0].From.Time) || r.At.Before(from) || !r.At.Before(to) || w.p.visible[i].After(target) {
+				continue
+			}
+			known, err := l.Contains(ctx, &r, w.p.lines[i], b)
+			if err != nil {
 				return err
 			}
+			if known {
+				continue
+			}
+			if b.Lines() == 3 {
+				// All on this side of the line's second has been read.
+				if down {
+					below := r.At.Add(time.Second)
+					if below.After(to) {
+						below = to
+					}
+					err, to = flush(below, to), below
+				} else {
+					err, from = flush(from, r.At), r.At
+				}
+				if err != nil {
+					return err
+				}
+			}
+			if err := b.Add(r, w.p.lines[i]); err != nil {
+				return err
+			}
+			l.Index(&r)
+			held = append(held, string(w.p.lines[i]))
 		}
-		if err := b.Add(r, w.p.lines[i]); err != nil {
+		if err := flush(from, to); err != nil {
 			return err
 		}
-		l.Note(&r, b.Lines()-1)
-		held = append(held, string(w.p.lines[i]))
 	}
-	return flush(target)
+	if len(spans) == 0 {
+		return flush(target, target)
+	}
+	return nil
 }
 
 // ended checks the promises at the end: the chain is whole and knows all that

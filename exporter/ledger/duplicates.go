@@ -37,7 +37,7 @@ func newDuplicates(s Stream, limit int, report func(m *Manifest, line int)) *dup
 // add looks at the next manifest. It must not be a void one.
 func (d *duplicates) add(m *Manifest) {
 	for i, v := range m.Versions {
-		h := sha256.Sum256([]byte(v.ID + "\x00" + stamp(Time{rawTime(v.Updated)}) + "\x00" + v.SHA256))
+		h := sha256.Sum256([]byte(v.ID + "\x00" + Time{rawTime(v.Updated)}.text() + "\x00" + v.SHA256))
 		id := [16]byte(h[:16])
 		if d.partOf(id) != d.part {
 			continue

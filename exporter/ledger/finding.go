@@ -8,10 +8,9 @@ const (
 	Altered     Kind = "altered"      // bytes are not what was committed
 	Missing     Kind = "missing"      // an object that the chain names is not there
 	Cut         Kind = "cut"          // an object is shorter than what was committed
-	Gap         Kind = "gap"          // windows do not abut
+	Gap         Kind = "gap"          // coverage does not follow from what was read
 	BrokenChain Kind = "broken-chain" // a manifest does not follow from the one before
 	Duplicate   Kind = "duplicate"    // a version is there twice
-	Unordered   Kind = "unordered"    // lines are not in order
 	Foreign     Kind = "foreign"      // something lies there that the chain does not know
 	Unreadable  Kind = "unreadable"   // an object could not be read
 	Unknown     Kind = "format"       // a manifest of an unknown format, or against its rules
@@ -21,9 +20,10 @@ const (
 
 // Notes.
 const (
-	Pending   Kind = "pending"   // a data object without its manifest at the head's next key
-	Unfetched Kind = "unfetched" // a stretch that is still to be fetched
-	Void      Kind = "void"      // an object that is no batch, committed as such
+	Pending Kind = "pending"   // a data object without its manifest at the head's next key
+	Unread  Kind = "unfetched" // a stretch that is still to be fetched
+	Void    Kind = "void"      // an object that is not a batch, committed as such
+	Partial Kind = "partial"   // providers refuse to serve what they have
 )
 
 // Finding is one thing that Verify has to say.

@@ -2,7 +2,12 @@ package ledger
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,24 +22,32 @@ func FuzzManifest(f *testing.F) {
 	}
 	f.Add([]byte(`{"format":2}`))
 	f.Add([]byte(`{"sum":"x"}`))
+	genesis := string(mem.Bytes(stream.ManifestKey(1)))
+	for _, more := range []string{
+		`"calls":1`, `"Calls":1`, `"how":{"":"","a":"x","A":"x"}`, `"how":{"a":{"how":{"b":1,"b":2}}}`, `"x":[[[[{"y":{}}]]]]`, `"x":` + strings.Repeat("[", 100),
+		`"covered":[{"from":"0000-01-01T00:00:00.0000000Z","to":"9999-12-31T23:59:59.9999999Z","after":"2562047h"}]`, `"object":null`, `"latest":null`,
+		`"versions":[{"id":"","updated":"","sha256":""}]`, `"read":[{}],"withdrawn":[{}],"unfetched":[{}]`,
+	} {
+		f.Add([]byte(strings.Replace(genesis, `,"calls":1`, `,"calls":1,`+more, 1)))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := decode(data)
-		if err == nil {
-			if again, err := m.encode(); err != nil || m.Hash == "" {
-				t.Errorf("%q cannot be written again: %v, %q", data, err, again)
-			}
-		}
+		written(t, data)
 		// With a right sum, whatever it says: as a link of a chain it must be
 		// survived, and go unreported only if it is the one that was there.
 		body, _, _ := bytes.Cut(data, []byte(`,"sum":"`))
-		data = fmt.Appendf(nil, "%s,\"sum\":\"%s\"}\n", body, hexSum(body))
+		data = summed(body)
+		written(t, data)
 		mem := mem.Clone()
 		for _, seq := range []uint64{1, 5, 10} {
 			was := mem.Bytes(stream.ManifestKey(seq))
 			mem.Set(stream.ManifestKey(seq), data)
 			l := New(mem.Clone(), stream, writer, "gzip")
 			if err := l.Load(t.Context()); err == nil && l.Head() != nil {
-				_ = l.Know(t.Context(), instant("2026-03-01T00:00:00Z"))
+				_ = l.LoadIndex(t.Context(), instant("2026-03-01T00:00:00Z"))
+				for _, v := range l.Head().Versions { // whatever it lists can be asked for
+					r := Row{ID: v.ID, At: rawTime(v.Updated)}
+					_, _ = l.Contains(t.Context(), &r, nil, nil)
+				}
 			}
 			if _, sum := verify(t, mem, Check{}); sum.Faults == 0 && seq != 10 && !bytes.Equal(was, data) {
 				t.Errorf("accepted as manifest %d: %s", seq, data)
@@ -42,6 +55,137 @@ func FuzzManifest(f *testing.F) {
 			mem.Set(stream.ManifestKey(seq), was)
 		}
 	})
+}
+
+// written demands of whatever decode reads that encode writes the same.
+func written(t *testing.T, data []byte) {
+	t.Helper()
+	m, err := decode(data)
+	if err != nil {
+		return
+	}
+	if m.Hash != hexSum(data) || m.Size != int64(len(data)) {
+		t.Errorf("%q: hash %s, %d bytes", data, m.Hash, m.Size)
+	}
+	once, err := m.encode()
+	if err != nil {
+		t.Fatalf("%q cannot be written again: %v", data, err)
+	}
+	back, err := decode(once)
+	if err != nil {
+		t.Fatalf("%q is written as %q: %v", data, once, err)
+	}
+	if twice, err := back.encode(); err != nil || !bytes.Equal(once, twice) || back.Hash != m.Hash {
+		t.Errorf("%q is written as %q, then as %q: %v", data, once, twice, err)
+	}
+}
+
+// FuzzEncode writes manifests with all members, odd texts and extreme times,
+// and demands that they are read as they were.
+func FuzzEncode(f *testing.F) {
+	odd := []string{"", "7", "SEQ", "seq", "prev", "\u017feq", "a\"b", "\\", "<&>", "\u2028\u2029", "\x00\x1f\x7f", "\ufffd", "\U0001f600", `,"sum":"` + strings.Repeat("0", 64) + "\"}\n", "how", "{}"}
+	for i, text := range odd {
+		f.Add(uint64(i), text, odd[(i+1)%len(odd)])
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, a, b string) {
+		r := rand.New(rand.NewPCG(seed, 23))
+		texts := append(slices.Clone(odd), strings.ToValidUTF8(a, "?"), strings.ToValidUTF8(b, "?"), strings.ToUpper(strings.ToValidUTF8(a, "?")))
+		text := func() string { return texts[r.IntN(len(texts))] }
+		at := func() Time {
+			switch r.IntN(5) {
+			case 0:
+				return Time{time.Date(1, 1, 1, 0, 0, 0, 100, time.UTC)}
+			case 1:
+				return Time{time.Date(9999, 12, 31, 23, 59, 59, 999_999_900, time.UTC)}
+			case 2:
+				return Time{time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)}
+			}
+			return Time{time.Unix(r.Int64N(1<<33), r.Int64N(1e7)*100).UTC()}
+		}
+		claims := func() (all []Claim) {
+			for range r.IntN(4) {
+				c := Claim{From: at(), To: at(), Order: r.IntN(2) == 0}
+				if r.IntN(2) == 0 {
+					c.Asked = at()
+				}
+				if r.IntN(2) == 0 {
+					c.After = Duration(time.Duration(1+r.Int64N(1<<r.IntN(33))) * time.Second)
+				}
+				all = append(all, c)
+			}
+			return all
+		}
+		m := &Manifest{
+			Format: Format, Stream: Stream{text(), text()}, Seq: r.Uint64(), Prev: text(), Start: at(),
+			Filled: r.Uint64N(3), Read: claims(), Covered: claims(),
+			Calls: int(r.Uint32()), Void: text(), Adopted: r.IntN(2) == 0, Next: text(), By: By{text(), text()}, Committed: at(),
+		}
+		if r.IntN(2) == 0 {
+			m.Object = &Object{text(), r.Int64(), text(), r.Int()}
+			m.Latest, m.Disorder = at(), at()
+		}
+		for range r.IntN(4) {
+			m.Versions = append(m.Versions, Version{text(), text(), text()})
+			m.Withdrawn = append(m.Withdrawn, Withdrawn{at(), at(), text()})
+			m.Unfetched = append(m.Unfetched, Unfetched{at(), at(), text(), text(), r.Uint64()})
+			m.Partial, m.Requests = append(m.Partial, text()), append(m.Requests, text())
+		}
+		if n := r.IntN(100); n > 0 {
+			m.How = map[string]string{}
+			for i := range n {
+				m.How[text()+strings.Repeat("x", i%3)+fmt.Sprint(i/9)] = text()
+			}
+		}
+		data, err := m.encode()
+		if err != nil {
+			t.Fatalf("%+v cannot be written: %v", m, err)
+		}
+		if got, err := decode(data); err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("%+v is read as %+v: %v\n%s", m, got, err, data)
+		}
+	})
+}
+
+// TestTimesThatCannotBeReadAreNotWritten: better no manifest than one that
+// ends the chain.
+func TestTimesThatCannotBeReadAreNotWritten(t *testing.T) {
+	for _, year := range []int{-1, 10_000, 100_000} {
+		at := Time{time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
+		if data, err := (&Manifest{Format: Format, Committed: at}).encode(); err == nil {
+			t.Errorf("year %d is written as %s", year, data)
+		}
+	}
+	// In another zone, and finer than a tick, they are the same instants.
+	at := time.Date(2026, 3, 2, 1, 0, 0, 123_456_789, time.FixedZone("", 3600))
+	if text, err := json.Marshal(Time{at}); string(text) != `"2026-03-02T00:00:00.1234567Z"` || err != nil {
+		t.Errorf("%s, %v", text, err)
+	}
+	for _, text := range []string{
+		`"2026-03-02T00:00:00Z"`, `"2026-03-02T00:00:00.123456Z"`, `"2026-03-02T00:00:00.12345678Z"`, `"2026-03-02T00:00:00,1234567Z"`, `"2026-03-02T00:00:00.1234567"`,
+		`"2026-03-02T00:00:00.1234567z"`, `"2026-03-02t00:00:00.1234567Z"`, `"2026-03-02 00:00:00.1234567Z"`, `"2026-03-02T00:00:00.1234567+00:00"`, `"2026-03-02T1:00:00.12345678Z"`,
+		`"2026-03-02T24:00:00.1234567Z"`, `"2026-02-29T00:00:00.1234567Z"`, `"2026-03-02T00:00:60.1234567Z"`, `"+2026-03-02T00:00:00.123456Z"`, `""`, `null`, `0`, `{}`,
+	} {
+		var at Time
+		if err := json.Unmarshal([]byte(text), &at); err == nil {
+			t.Errorf("%s is read as %v", text, at.Time)
+		}
+	}
+}
+
+// TestNestingWithoutEnd: what would take all of the stack is refused.
+func TestNestingWithoutEnd(t *testing.T) {
+	n := 8 << 20
+	for _, c := range []struct{ open, close string }{{"[", "]"}, {`{"x":`, "}"}} {
+		for _, closed := range []bool{true, false} {
+			body := `{"format":1,"x":` + strings.Repeat(c.open, n)
+			if closed {
+				body += strings.Repeat(c.close, n)
+			}
+			if _, err := decode(summed([]byte(body))); !errors.Is(err, ErrFormat) {
+				t.Errorf("%.20q, closed %v: %v", body, closed, err)
+			}
+		}
+	}
 }
 
 // FuzzAdopt leaves any bytes at the next key, as they are or packed.
@@ -82,17 +226,15 @@ func adoptAny(t testing.TB, c Compression, data, known []byte) *Manifest {
 	mem := sinktest.NewMem()
 	l := begin(t, mem, stream, day, c)
 	commit(t, l, day.Add(time.Minute), [][]byte{known}, nil)
+	covered := l.Head().Covered
 	mem.Set(l.Head().Next, data)
 	adopt(t, l, day.Add(2*time.Minute))
 	m := l.Head()
-	if m.Adopted == (m.Void != "") || m.Void != "" && len(m.Versions) > 0 || m.Window.To.After(m.Window.From.Time) {
+	if m.Adopted == (m.Void != "") || m.Void != "" && len(m.Versions) > 0 || len(m.Read) > 0 || !slices.Equal(m.Covered, covered) {
 		t.Errorf("neither adopted nor void, or more than that: %+v", m)
 	}
 	l = begin(t, mem, stream, day, c)
-	if err := l.Know(t.Context(), day); err != nil {
-		t.Error(err)
-	}
-	if has, err := l.Has(t.Context(), &Row{ID: "1", At: day, SHA256: sum256(known)}, known); !has || err != nil {
+	if has, err := l.Contains(t.Context(), &Row{ID: "1", At: day, SHA256: sum256(known)}, known, nil); !has || err != nil {
 		t.Errorf("what was known is forgotten: %v", err)
 	}
 	commit(t, l, day.Add(time.Hour), [][]byte{incident(9, day.Add(30*time.Minute), "goes on")}, nil)
@@ -121,8 +263,9 @@ func TestWhatIsNoBatchIsVoid(t *testing.T) {
 		"as many lines as there may be": {many[:maxLines], ""},
 		"one line more":                 {many, "more than 50000 lines"},
 		"a line of the chain":           {[][]byte{known, incident(2, day, "x")}, "in the chain already"},
-		"out of order":                  {[][]byte{incident(3, day, "x"), incident(2, day, "x")}, "out of order"},
-		"twice":                         {[][]byte{incident(3, day, "x"), incident(3, day, "y")}, "out of order"},
+		"a line twice":                  {[][]byte{incident(3, day, "x"), incident(2, day, "x"), incident(3, day, "x")}, "in the chain already"},
+		"in any order":                  {[][]byte{incident(3, day, "x"), incident(2, day.Add(time.Second), "x"), incident(2, day, "x")}, ""},
+		"two lines of a version":        {[][]byte{incident(3, day, "x"), incident(3, day, "y")}, ""},
 		"whitespace":                    {[][]byte{[]byte(`{"incidentId": 2,"lastUpdateTime":"2026-03-02T08:00:00Z"}`)}, "whitespace"},
 		"no incident":                   {[][]byte{[]byte(`{"error":"<html>"}`)}, "not an incident"},
 		"no JSON":                       {[][]byte{[]byte(`x`)}, "invalid JSON"},

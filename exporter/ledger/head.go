@@ -162,10 +162,10 @@ func (l *Ledger) load(ctx context.Context) error {
 		return refuse(l.stream, err)
 	}
 	if l.head == nil {
-		l.first, l.start = first, time.Time{}
+		l.first = first
 	}
 	l.head = m
-	l.index.reset() // it does not know what others have committed meanwhile
+	l.index = &index{} // it does not know what others have committed meanwhile
 	return l.pruned(ctx)
 }
 
@@ -196,19 +196,41 @@ func (l *Ledger) pruned(ctx context.Context) error {
 	if err != nil {
 		return refuse(l.stream, err)
 	}
-	need := l.head.DeepSettled.Time
-	for _, u := range l.head.Unfetched {
-		if u.From.Before(need) {
-			need = u.From.Time
-		}
-	}
-	l.start = need // nothing before it is there to be held against
 	// The first manifest left counts what is gone and itself.
-	if !m.newest().Before(need) {
+	if need := l.head.needed(); !m.Latest.Before(need) {
 		return &Refusal{
 			Text:   fmt.Sprintf("the chain of %s begins with manifest %d, and what is missing before it is still needed", l.stream, l.first),
 			Remedy: "restore the older objects, or make the lifecycle rule keep them longer than EXPORTER_DEEP_OVERLAP and every unfetched stretch",
 		}
 	}
 	return nil
+}
+
+// needed is the earliest update time that will be read again: of a hole that
+// is not beyond the API's reach, and of what may still come late or be audited.
+func (m *Manifest) needed() time.Time {
+	var beyond []Span
+	for _, u := range m.Unfetched {
+		if u.Error == BeyondReach {
+			beyond = append(beyond, Span{u.From, u.To})
+		}
+	}
+	need := m.Covered.Until()
+	if need.IsZero() {
+		need = m.Start.Time
+	}
+	for _, s := range Subtract(m.Covered.Holes(m.Start.Time, need), beyond) {
+		need = s.From.Time
+		break
+	}
+	var deepest Duration
+	for _, c := range m.Covered {
+		deepest = max(deepest, c.After)
+	}
+	for _, c := range m.Covered {
+		if (c.Order || c.After < deepest || deepest == 0) && c.From.Before(need) {
+			need = c.From.Time
+		}
+	}
+	return need
 }

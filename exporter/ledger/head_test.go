@@ -16,15 +16,17 @@ import (
 	"incident-exporter/sinks/sinktest"
 )
 
+var chainStart = instant("2026-03-01T00:00:00Z")
+
 // longChain is an archive of tiny manifests that are made when they are asked
 // for. It counts requests as an object store does: 1,000 keys a listing.
 type longChain struct {
 	first, last uint64
 	missing     []uint64 // in order
 	junk        []string // names beside the manifests
-	newest      func(seq uint64) time.Time
-	deep        time.Time
-	unfetched   []Stretch
+	latest      func(seq uint64) time.Time
+	covered     Coverage
+	unfetched   []Unfetched
 	grow        func(requests int) // called before each request
 	requests    int
 }
@@ -87,9 +89,9 @@ func (c *longChain) Get(_ context.Context, key string) (io.ReadCloser, error) {
 	if _, ok := c.key(seq); !ok {
 		return nil, fmt.Errorf("get %q: %w", key, sinks.ErrNotExist)
 	}
-	m := &Manifest{Format: Format, Stream: stream, Seq: seq, DeepSettled: Time{c.deep}, Unfetched: c.unfetched}
-	if c.newest != nil {
-		m.Newest = &Time{c.newest(seq)}
+	m := &Manifest{Format: Format, Stream: stream, Seq: seq, Start: Time{chainStart}, Covered: c.covered, Unfetched: c.unfetched}
+	if c.latest != nil {
+		m.Latest = Time{c.latest(seq)}
 	}
 	data, err := m.encode()
 	return io.NopCloser(bytes.NewReader(data)), err
@@ -106,7 +108,7 @@ func TestHeadIsFoundInFewRequests(t *testing.T) {
 	}
 	for _, length := range lengths {
 		for _, first := range []uint64{1, length} {
-			c := &longChain{first: first, last: first + length - 1, deep: instant("2026-03-01T00:00:00Z"), newest: func(uint64) time.Time { return time.Time{} }}
+			c := &longChain{first: first, last: first + length - 1}
 			l := New(c, stream, writer, "gzip")
 			if err := l.Load(t.Context()); err != nil {
 				t.Fatalf("%d manifests from %d: %v", length, first, err)
@@ -163,7 +165,7 @@ func TestHoleIsRefusedWithItsNumber(t *testing.T) {
 	mem := intact(t)
 	l := begin(t, mem, stream, time.Time{}, "gzip")
 	mem.Delete(stream.ManifestKey(4))
-	if err := l.Know(t.Context(), instant("2026-03-01T00:00:00Z")); !refused(err, 4) {
+	if err := l.LoadIndex(t.Context(), chainStart); !refused(err, 4) {
 		t.Errorf("hole on the way back: %v", err)
 	}
 }
@@ -196,24 +198,54 @@ func TestHeadWhileRivalsWrite(t *testing.T) {
 	}
 }
 
+// TestPrunedChain: the first manifest left is the fiftieth, so what is gone was
+// updated in the first fifty hours. Each hour below is one of update time.
 func TestPrunedChain(t *testing.T) {
-	day := instant("2026-03-01T00:00:00Z")
-	newest := func(seq uint64) time.Time { return day.Add(time.Duration(seq) * time.Hour) }
+	hour := func(n int) Time { return Time{chainStart.Add(time.Duration(n) * time.Hour)} }
+	deep := func(from, to int) Claim {
+		return Claim{From: hour(from), To: hour(to), After: Duration(168 * time.Hour)}
+	}
+	after := func(from, to int) Claim {
+		return Claim{From: hour(from), To: hour(to), After: Duration(time.Hour)}
+	}
+	asked := func(from, to int) Claim { return Claim{From: hour(from), To: hour(to), Asked: hour(to)} }
+	ordered := func(c Claim) Claim { c.Order = true; return c }
+	open := func(from, to int, why string) Unfetched {
+		return Unfetched{From: hour(from), To: hour(to), Error: why, Since: 40}
+	}
 	for name, c := range map[string]struct {
-		chain  longChain
-		refuse bool
+		covered   Coverage
+		unfetched []Unfetched
+		refuse    bool
 	}{
-		"nothing that is gone is needed":     {longChain{first: 50, last: 100, newest: newest, deep: newest(51)}, false},
-		"a deep pass needs it":               {longChain{first: 50, last: 100, newest: newest, deep: newest(50)}, true},
-		"an unfetched stretch needs it":      {longChain{first: 50, last: 100, newest: newest, deep: newest(60), unfetched: []Stretch{{From: Time{newest(49)}, To: Time{newest(70)}}}}, true},
-		"an unfetched stretch lies after it": {longChain{first: 50, last: 100, newest: newest, deep: newest(60), unfetched: []Stretch{{From: Time{newest(51)}, To: Time{newest(70)}}}}, false},
-		"whole":                              {longChain{first: 1, last: 100, newest: newest, deep: day}, false},
+		"nothing that is gone is needed":         {Coverage{deep(0, 51), after(51, 99), asked(99, 100)}, nil, false},
+		"a deep reading needs it":                {Coverage{deep(0, 50), after(50, 99), asked(99, 100)}, nil, true},
+		"a deep reading is at it":                {Coverage{deep(0, 50), asked(50, 100)}, nil, true},
+		"a deep reading is behind it":            {Coverage{deep(0, 51), asked(51, 100)}, nil, false},
+		"nothing is settled":                     {Coverage{asked(0, 100)}, nil, true},
+		"nothing that is left is settled":        {Coverage{asked(51, 100)}, nil, true},
+		"all is settled deeply":                  {Coverage{deep(0, 100)}, nil, false},
+		"nothing is covered":                     {nil, nil, true},
+		"the audit needs it":                     {Coverage{deep(0, 40), ordered(deep(40, 50)), deep(50, 99), asked(99, 100)}, nil, true},
+		"the audit needs what is not gone":       {Coverage{deep(0, 60), ordered(deep(60, 61)), deep(61, 99), asked(99, 100)}, nil, false},
+		"a hole needs it":                        {Coverage{deep(0, 49), deep(70, 99), asked(99, 100)}, nil, true},
+		"a hole lies after it":                   {Coverage{deep(0, 51), deep(70, 99), asked(99, 100)}, nil, false},
+		"an unfetched stretch needs it":          {Coverage{deep(0, 49), deep(70, 99), asked(99, 100)}, []Unfetched{open(49, 70, "500")}, true},
+		"an unfetched stretch lies after it":     {Coverage{deep(0, 51), deep(70, 99), asked(99, 100)}, []Unfetched{open(51, 70, "500")}, false},
+		"the backfill needs it":                  {Coverage{deep(60, 99), asked(99, 100)}, nil, true},
+		"the rest of it is beyond reach":         {Coverage{deep(60, 99), asked(99, 100)}, []Unfetched{open(0, 60, BeyondReach)}, false},
+		"not all of the rest is beyond reach":    {Coverage{deep(60, 99), asked(99, 100)}, []Unfetched{open(0, 49, BeyondReach)}, true},
+		"beyond reach, and a hole that is gone":  {Coverage{deep(20, 30), deep(31, 99), asked(99, 100)}, []Unfetched{open(0, 20, BeyondReach)}, true},
+		"beyond reach, and a hole that is there": {Coverage{deep(20, 60), deep(61, 99), asked(99, 100)}, []Unfetched{open(0, 20, BeyondReach)}, false},
 	} {
-		c.chain.newest = newest
-		err := New(&c.chain, stream, writer, "gzip").Load(t.Context())
-		var refusal *Refusal
-		if refused := errors.As(err, &refusal); refused != c.refuse || !refused && err != nil {
-			t.Errorf("%s: %v", name, err)
+		for _, first := range []uint64{50, 1} {
+			chain := &longChain{first: first, last: 100, covered: c.covered, unfetched: c.unfetched, latest: func(seq uint64) time.Time { return hour(int(seq)).Time }}
+			err := New(chain, stream, writer, "gzip").Load(t.Context())
+			var refusal *Refusal
+			want := c.refuse && first > 1 // a whole chain lacks nothing
+			if refused := errors.As(err, &refusal) && refusal.Remedy != ""; refused != want || !refused && err != nil {
+				t.Errorf("%s, from %d: %v", name, first, err)
+			}
 		}
 	}
 }

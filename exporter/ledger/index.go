@@ -3,227 +3,196 @@ package ledger
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"time"
 
 	"incident-exporter/exporter/rawjson"
 	"incident-exporter/sinks"
 )
 
-// index knows the versions of the chain from some instant on, some 50 bytes
-// each: an open hash table of positions in entries, keyed by (id, update time).
+// index knows the versions of the chain from some update time on, twelve bytes
+// each: five of the hash of id and update time, seven of the line's hash. It
+// is an open hash table in parts, so that growing takes little at once.
 type index struct {
-	from    time.Time // everything in the chain from here on is known; zero Time with loaded false: nothing
 	loaded  bool
-	seed    maphash.Seed
-	entries []entry
-	table   []uint32 // position in entries plus one
-	pending uint64   // entries of this manifest, 0 for none, are not committed yet
-	pruned  int      // entries left after the last prune
+	from    time.Time // everything in the chain from here on is known
+	pending bool      // rows of the open batch are among them
+	parts   [256]part
 }
 
-type entry struct {
-	at   int64 // ticks
-	id   uint64
-	sum  [16]byte // the first half of the line's SHA-256
-	seq  uint32
-	line uint32
+// entry is one version. An entry of zeros is a free place: a version's key is never all zeros.
+type entry [12]byte
+
+const keyBytes = 5
+
+type part struct {
+	used  int
+	table []entry
 }
 
-func newIndex() *index { return &index{seed: maphash.MakeSeed()} }
-
-func (x *index) reset() {
-	*x = index{seed: x.seed}
-}
-
-func ticks(t time.Time) int64 { return t.Unix()*1e7 + int64(t.Nanosecond()/100) }
-
-func (x *index) slot(id uint64, at int64) uint64 {
-	h := id ^ uint64(at)*0x9e3779b97f4a7c15
-	h ^= h >> 32
-	return h * 0xd6e8feb86659fd93
-}
-
-func (x *index) put(e entry) {
-	if 4*(len(x.entries)+1) > 3*len(x.table) {
-		x.grow(max(64, 2*len(x.table)))
+// fingerprint is the entry of a version, and the part that it belongs to.
+func fingerprint(id string, at time.Time, line [32]byte) (e entry, in byte) {
+	text := make([]byte, 8, 64)
+	binary.LittleEndian.PutUint64(text, uint64(at.Unix()*1e7+int64(at.Nanosecond()/100)))
+	sum := sha256.Sum256(append(text, id...))
+	copy(e[:keyBytes], sum[:])
+	copy(e[keyBytes:], line[:])
+	if [keyBytes]byte(e[:keyBytes]) == [keyBytes]byte{} {
+		e[0] = 1
 	}
-	x.entries = append(x.entries, e)
-	x.link(len(x.entries))
+	return e, sum[31]
 }
 
-func (x *index) link(position int) {
-	e := &x.entries[position-1]
-	mask := uint64(len(x.table) - 1)
-	i := x.slot(e.id, e.at) >> 16 & mask
-	for x.table[i] != 0 {
-		i = (i + 1) & mask
-	}
-	x.table[i] = uint32(position)
+func (p *part) slot(e *entry) int {
+	return int(uint64(binary.LittleEndian.Uint32(e[:4])) * uint64(len(p.table)) >> 32)
 }
 
-func (x *index) grow(size int) {
-	x.table = make([]uint32, size)
-	for i := range x.entries {
-		x.link(i + 1)
+// look says whether the part has the entry, and whether it has another of the same key.
+func (p *part) look(e *entry) (same, key bool) {
+	if len(p.table) == 0 {
+		return false, false
 	}
-}
-
-// each calls f with every entry of the incident at that time until it returns true.
-func (x *index) each(id string, at time.Time, f func(*entry) bool) bool {
-	if len(x.table) == 0 {
-		return false
-	}
-	h, t := maphash.String(x.seed, id), ticks(at)
-	mask := uint64(len(x.table) - 1)
-	for i := x.slot(h, t) >> 16 & mask; x.table[i] != 0; i = (i + 1) & mask {
-		if e := &x.entries[x.table[i]-1]; e.id == h && e.at == t && f(e) {
-			return true
+	for i := p.slot(e); p.table[i] != (entry{}); i = (i + 1) % len(p.table) {
+		if p.table[i] == *e {
+			return true, true
+		}
+		if [keyBytes]byte(p.table[i][:keyBytes]) == [keyBytes]byte(e[:keyBytes]) {
+			key = true
 		}
 	}
-	return false
+	return false, key
 }
 
-func (x *index) has(r *Row) bool {
-	return x.each(r.ID, r.At, func(e *entry) bool { return e.sum == [16]byte(r.SHA256[:16]) })
-}
-
-func (x *index) add(r *Row, seq uint64, line int) {
-	x.put(entry{ticks(r.At), maphash.String(x.seed, r.ID), [16]byte(r.SHA256[:16]), uint32(seq), uint32(line)})
-}
-
-func (x *index) addManifest(m *Manifest) {
-	for i, v := range m.Versions {
-		if at := rawTime(v.Updated); !at.Before(x.from) {
-			r := Row{ID: v.ID, At: at}
-			if _, err := hex.Decode(r.SHA256[:], []byte(v.SHA256)); err == nil {
-				x.add(&r, m.Seq, i)
+func (p *part) add(e entry) {
+	if 8*(p.used+1) > 7*len(p.table) {
+		old := p.table
+		p.table = make([]entry, len(old)+len(old)/16+8)
+		p.used = 0
+		for _, o := range old {
+			if o != (entry{}) {
+				p.add(o)
 			}
 		}
 	}
+	i := p.slot(&e)
+	for p.table[i] != (entry{}) {
+		i = (i + 1) % len(p.table)
+	}
+	p.table[i] = e
+	p.used++
 }
 
-// keep drops what was updated before from, once that is worth the work.
-func (x *index) keep(from time.Time) {
-	if len(x.entries) < 2*x.pruned+4096 || x.pending != 0 {
-		return
+func (x *index) has(r *Row) bool {
+	e, in := fingerprint(r.ID, r.At, r.SHA256)
+	same, _ := x.parts[in].look(&e)
+	return same
+}
+
+func (x *index) add(r *Row) {
+	e, in := fingerprint(r.ID, r.At, r.SHA256)
+	if same, _ := x.parts[in].look(&e); !same {
+		x.parts[in].add(e)
 	}
-	kept, limit := x.entries[:0], ticks(from)
-	for _, e := range x.entries {
-		if e.at >= limit {
-			kept = append(kept, e)
+}
+
+func (x *index) addManifest(m *Manifest) {
+	for _, v := range m.Versions {
+		r := Row{ID: v.ID, At: rawTime(v.Updated)}
+		if _, err := hex.Decode(r.SHA256[:], []byte(v.SHA256)); err == nil && !r.At.Before(x.from) {
+			x.add(&r)
 		}
 	}
-	if cap(kept) > 4*len(kept)+4096 {
-		kept = append(make([]entry, 0, 2*len(kept)), kept...)
-	}
-	x.entries, x.pruned, x.from = kept, len(kept), from
-	size := 64
-	for 3*size < 8*len(kept) {
-		size *= 2
-	}
-	x.grow(size)
 }
 
-func (x *index) confirm(seq uint64) {
-	if x.pending == seq {
-		x.pending = 0
-	}
-}
-
-// forgetPending drops what was noted for a manifest that was not committed.
-func (x *index) forgetPending() {
-	if x.pending != 0 {
-		x.reset()
-	}
-}
-
-// Know makes sure that every version in the chain that was updated at from or
-// later is known, and lets those before it be forgotten. It walks back while
-// the newest update time in the chain is not before from. It must be called
-// before a read that begins at from.
-func (l *Ledger) Know(ctx context.Context, from time.Time) error {
+// LoadIndex makes sure that every version in the chain that was updated at
+// from or later is known to Contains. It walks back to the first manifest
+// whose Latest is before from, and keeps what it has learnt.
+func (l *Ledger) LoadIndex(ctx context.Context, from time.Time) error {
 	x := l.index
 	if x.loaded && !from.Before(x.from) {
-		x.keep(from)
 		return nil
 	}
-	if x.pending != 0 {
-		return errors.New("versions asked for while a batch is open")
-	}
-	x.reset()
+	old, was := x.from, x.loaded
 	x.from, x.loaded = from, true
-	err := l.walk(ctx, func(m *Manifest) bool {
-		if m.newest().Before(from) {
-			return false
+	err := l.walk(ctx, func(m *Manifest) (more bool, err error) {
+		if m.Latest.Before(from) {
+			return false, nil
 		}
 		x.addManifest(m)
-		return true
+		return true, nil
 	})
 	if err != nil {
-		x.reset()
+		x.from, x.loaded = old, was
 	}
 	return err
 }
 
-// Has says whether the chain, or the open batch, has the version already: the
-// same id, update time and line, or a line that differs from the stored one
-// only in the order of members or elements. Know must cover its update time.
-func (l *Ledger) Has(ctx context.Context, r *Row, line []byte) (bool, error) {
-	var others []entry
-	if l.index.each(r.ID, r.At, func(e *entry) bool {
-		others = append(others, *e)
-		return e.sum == [16]byte(r.SHA256[:16])
-	}) {
-		return true, nil
+// ErrOpenBatch says that a row may only differ in order from a line of the open
+// batch, which can be compared once it is committed.
+var ErrOpenBatch = errors.New("the open batch has another line of this incident and time")
+
+// Contains says whether the chain, or the open batch b, which may be nil, has
+// the version already: the same id, update time and line, or a line that
+// differs from the stored one only in the order of members or elements. It
+// loads the index as far as the row needs. ErrOpenBatch: commit b, and ask again.
+func (l *Ledger) Contains(ctx context.Context, r *Row, line []byte, b *Batch) (bool, error) {
+	if err := l.LoadIndex(ctx, r.At); err != nil {
+		return false, err
 	}
-	for _, e := range others {
-		if uint64(e.seq) > l.head.Seq {
-			continue // of the open batch, so read a moment ago: it has changed
-		}
-		stored, err := l.storedLine(ctx, uint64(e.seq), int(e.line), r.ID)
-		var damaged *Refusal
-		if errors.As(err, &damaged) {
-			// It cannot be compared with what is damaged or gone, which verify
-			// names. At worst the same in another order is stored as well.
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		if rawjson.Same(line, stored) {
-			// Known by this spelling as well from now on.
-			l.index.add(r, uint64(e.seq), int(e.line))
-			return true, nil
+	e, in := fingerprint(r.ID, r.At, r.SHA256)
+	same, key := l.index.parts[in].look(&e)
+	if same || !key {
+		return same, nil
+	}
+	// Another line of the incident at that time, which is rare.
+	if b != nil {
+		for i := range b.rows {
+			if b.rows[i].ID == r.ID && b.rows[i].At.Equal(r.At) {
+				return false, ErrOpenBatch
+			}
 		}
 	}
-	return false, nil
+	known := false
+	err := l.walk(ctx, func(m *Manifest) (more bool, err error) {
+		for i, v := range m.Versions {
+			if v.ID != r.ID || !rawTime(v.Updated).Equal(r.At) || m.Object == nil {
+				continue
+			}
+			stored, err := l.storedLine(ctx, m, i)
+			if refused := (*Refusal)(nil); errors.As(err, &refused) {
+				// It cannot be compared with what is damaged or gone, which verify
+				// names. At worst the same in another order is stored as well.
+				continue
+			}
+			if err != nil {
+				return false, err
+			}
+			known = known || rawjson.Same(line, stored)
+		}
+		return !known && !m.Latest.Before(r.At), nil
+	})
+	if err == nil && known {
+		l.index.add(r) // by this spelling as well from now on
+	}
+	return known, err
 }
 
-// Note records that the row is in the open batch.
-func (l *Ledger) Note(r *Row, line int) {
-	l.index.pending = l.head.Seq + 1
-	l.index.add(r, l.index.pending, line)
+// Index records that the row is in the open batch.
+func (l *Ledger) Index(r *Row) {
+	l.index.pending = true
+	l.index.add(r)
 }
 
 var errFound = errors.New("found")
 
-// storedLine reads one line of the archive, nil if it is another incident's
-// (the index knows ids by their hash).
-func (l *Ledger) storedLine(ctx context.Context, seq uint64, line int, id string) (stored []byte, err error) {
-	m, err := readManifest(ctx, l.sink, l.stream, seq)
-	if err != nil {
-		return nil, refuse(l.stream, err)
-	}
-	if line >= len(m.Versions) || m.Versions[line].ID != id {
-		return nil, nil
-	}
+// storedLine reads one line of a manifest's object.
+func (l *Ledger) storedLine(ctx context.Context, m *Manifest, line int) (stored []byte, err error) {
 	damaged := func(err error) error {
 		return &Refusal{
-			Text:   fmt.Sprintf("get %q: line %d is not what manifest %d says", m.Object.Key, line+1, seq),
+			Text:   fmt.Sprintf("get %q: line %d is not what manifest %d says", m.Object.Key, line+1, m.Seq),
 			Remedy: "run verify, and restore the object from a copy of the archive",
 			Err:    err,
 		}

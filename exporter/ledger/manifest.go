@@ -32,28 +32,34 @@ var (
 	ErrForeign = errors.New("manifest of another stream or number")
 )
 
-// Time is an instant as a manifest writes it: RFC 3339, UTC, up to seven
-// fractional digits.
+// Time is an instant as a manifest writes it: RFC 3339, UTC, with exactly seven
+// fractional digits, so that the texts sort as the times do.
 type Time struct{ time.Time }
 
+const timeLayout = "2006-01-02T15:04:05.0000000Z"
+
+// MarshalJSON writes the time. It fails for years that could not be read again.
 func (t Time) MarshalJSON() ([]byte, error) {
-	return []byte(`"` + rawjson.FormatTime(t.Time) + `"`), nil
+	if text := t.text(); len(text) == len(timeLayout) {
+		return []byte(`"` + text + `"`), nil
+	}
+	return nil, fmt.Errorf("%v is not in the years 0 to 9999", t.Time)
 }
 
+func (t Time) text() string { return t.UTC().Truncate(rawjson.Tick).Format(timeLayout) }
+
+// UnmarshalJSON reads what MarshalJSON writes.
 func (t *Time) UnmarshalJSON(text []byte) error {
 	var s string
 	if err := json.Unmarshal(text, &s); err != nil {
 		return err
 	}
-	at, err := rawjson.ParseTime(s)
+	at, err := time.Parse(timeLayout, s)
+	if err != nil || (Time{at}).text() != s {
+		return fmt.Errorf("%.40q is not a time in UTC with seven fractional digits", s)
+	}
 	t.Time = at
-	return err
-}
-
-// Window is a half-open stretch [From, To) of update time.
-type Window struct {
-	From Time `json:"from"`
-	To   Time `json:"to"`
+	return nil
 }
 
 // Version is one line of a data object.
@@ -71,20 +77,24 @@ type Object struct {
 	Lines  int    `json:"lines"`
 }
 
-// Stretch is update time that could not be read, or one incident's worth of it.
-type Stretch struct {
+// Unfetched says why a hole is one.
+type Unfetched struct {
 	From  Time   `json:"from"`
 	To    Time   `json:"to"`
-	ID    string `json:"id,omitempty"`
+	ID    string `json:"id,omitempty"` // of the incident that cannot be served, where it is known
 	Error string `json:"error"`
 	Since uint64 `json:"since"` // the manifest that named it first
 }
 
-// Deep is the progress of a deep pass: begun at Since, it has read again
-// everything before To.
-type Deep struct {
-	Since Time `json:"since"`
-	To    Time `json:"to"`
+// BeyondReach is the error of a hole that is older than the API's reach. An
+// empty answer shows nothing about it, and it is not asked for again.
+const BeyondReach = "beyond the reach of the API"
+
+// Withdrawn takes back what earlier manifests claimed.
+type Withdrawn struct {
+	From Time   `json:"from"`
+	To   Time   `json:"to"`
+	Why  string `json:"why"`
 }
 
 // By says who wrote a manifest.
@@ -93,30 +103,32 @@ type By struct {
 	Client  string `json:"client"` // application id
 }
 
-// Manifest is one link of the chain. Window.To is the archive's claim:
-// everything that was updated before it is archived, but for Unfetched.
+// Manifest is one link of the chain. Covered is the archive's claim: all of
+// Coverage that the manifest before had, less Withdrawn, and with Read.
 type Manifest struct {
-	Format      int               `json:"format"`
-	Stream      Stream            `json:"stream"`
-	Seq         uint64            `json:"seq"`
-	Prev        string            `json:"prev"` // SHA-256 of the previous manifest's stored bytes, empty in the first
-	Window      Window            `json:"window"`
-	Object      *Object           `json:"object,omitempty"` // all but the first have one
-	Versions    []Version         `json:"versions,omitempty"`
-	Newest      *Time             `json:"newest,omitempty"` // newest update time of any line in the chain so far
-	Settled     Time              `json:"settled"`
-	DeepSettled Time              `json:"deep_settled"`
-	Deep        *Deep             `json:"deep,omitempty"`
-	Unfetched   []Stretch         `json:"unfetched,omitempty"`
-	Fetched     []Stretch         `json:"fetched,omitempty"`
-	Calls       int               `json:"calls"`
-	Requests    []string          `json:"requests,omitempty"`
-	How         map[string]string `json:"how,omitempty"`
-	Adopted     bool              `json:"adopted,omitempty"`
-	Void        string            `json:"void,omitempty"`
-	Next        string            `json:"next"`
-	By          By                `json:"by"`
-	Committed   Time              `json:"committed"`
+	Format    int               `json:"format"`
+	Stream    Stream            `json:"stream"`
+	Seq       uint64            `json:"seq"`
+	Prev      string            `json:"prev"`             // SHA-256 of the previous manifest's stored bytes, empty in the first
+	Start     Time              `json:"start"`            // nothing before it is read
+	Object    *Object           `json:"object,omitempty"` // all but the first have one
+	Versions  []Version         `json:"versions,omitempty"`
+	Latest    Time              `json:"latest,omitzero"`  // the latest update time of any line so far
+	Filled    uint64            `json:"filled,omitempty"` // the newest manifest so far whose object has lines
+	Read      []Claim           `json:"read,omitempty"`
+	Withdrawn []Withdrawn       `json:"withdrawn,omitempty"`
+	Covered   Coverage          `json:"covered,omitempty"`
+	Unfetched []Unfetched       `json:"unfetched,omitempty"` // oldest try first
+	Disorder  Time              `json:"disorder,omitzero"`   // when the server's order was last contradicted
+	Partial   []string          `json:"partial,omitempty"`   // providers that refuse, so that answers lack what they have
+	Calls     int               `json:"calls"`
+	Requests  []string          `json:"requests,omitempty"`
+	How       map[string]string `json:"how,omitempty"`
+	Adopted   bool              `json:"adopted,omitempty"`
+	Void      string            `json:"void,omitempty"`
+	Next      string            `json:"next"`
+	By        By                `json:"by"`
+	Committed Time              `json:"committed"`
 
 	Hash string `json:"-"` // SHA-256 of the stored bytes
 	Size int64  `json:"-"` // of the stored bytes
@@ -124,14 +136,6 @@ type Manifest struct {
 
 // Head is what names a chain's end to someone who keeps it: SEQ:HASH.
 func (m *Manifest) Head() string { return fmt.Sprintf("%d:%s", m.Seq, m.Hash) }
-
-// newest is the newest update time of any line so far, the zero time if none.
-func (m *Manifest) newest() time.Time {
-	if m.Newest == nil {
-		return time.Time{}
-	}
-	return m.Newest.Time
-}
 
 const sumOpen = `,"sum":"`
 
@@ -173,6 +177,9 @@ func decode(data []byte) (*Manifest, error) {
 	var f struct{ Format int }
 	if err := json.Unmarshal(data, &f); err == nil && f.Format != Format {
 		return nil, fmt.Errorf("%w: format %d", ErrFormat, f.Format)
+	}
+	if err := members(data); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -105,13 +106,17 @@ func TestLinesComeBackByteForByte(t *testing.T) {
 func TestManifestRoundTrip(t *testing.T) {
 	at := Time{instant("2026-03-02T08:15:29.9966667Z")}
 	m := &Manifest{
-		Format: Format, Stream: stream, Seq: 42, Prev: strings.Repeat("ab", 32), Window: Window{at, at},
-		Object:   &Object{Key: "incidents/<&>", Bytes: 1 << 53, SHA256: "00", Lines: 2},
-		Versions: []Version{{ID: "\u2028<\"\\\u0000", Updated: "2026-03-02T08:15:29.99666670Z", SHA256: "11"}},
-		Newest:   &at, Settled: at, DeepSettled: at, Deep: &Deep{at, at},
-		Unfetched: []Stretch{{From: at, To: at, ID: "7", Error: `,"sum":"` + strings.Repeat("0", 64) + "\"}\n", Since: 42}},
-		Fetched:   []Stretch{{From: at, To: at, Error: "x", Since: 3}}, Calls: 3, Requests: []string{"r"},
-		How: map[string]string{"7": "by-id"}, Adopted: true, Void: "v", Next: "n", By: writer, Committed: at,
+		Format: Format, Stream: stream, Seq: 42, Prev: strings.Repeat("ab", 32), Start: at,
+		Object:    &Object{Key: "incidents/<&>", Bytes: 1 << 53, SHA256: "00", Lines: 2},
+		Versions:  []Version{{ID: "\u2028<\"\\\u0000", Updated: "2026-03-02T08:15:29.99666670Z", SHA256: "11"}},
+		Latest:    at,
+		Filled:    42,
+		Read:      []Claim{{From: at, To: at, Asked: at, Order: true}, {From: at, To: at, Asked: at}},
+		Withdrawn: []Withdrawn{{at, at, "<unreadable>"}},
+		Covered:   Coverage{{From: at, To: at, After: Duration(168 * time.Hour), Order: true}, {From: at, To: at, After: Duration(90 * time.Minute)}, {From: at, To: at, Asked: at}},
+		Unfetched: []Unfetched{{From: at, To: at, ID: "7", Error: `,"sum":"` + strings.Repeat("0", 64) + "\"}\n", Since: 42}},
+		Disorder:  at, Partial: []string{"Office365", "\u2029"}, Calls: 3, Requests: []string{"r"},
+		How: map[string]string{"7": "by-id", "SEQ": "", "": "x"}, Adopted: true, Void: "v", Next: "n", By: writer, Committed: at,
 	}
 	data, err := m.encode()
 	if err != nil {
@@ -123,6 +128,9 @@ func TestManifestRoundTrip(t *testing.T) {
 	got, err := decode(data)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, m) {
+		t.Errorf("%+v is read as %+v", m, got)
 	}
 	again, err := got.encode()
 	if err != nil || !bytes.Equal(again, data) || got.Hash != m.Hash || got.Size != int64(len(data)) {

@@ -55,8 +55,8 @@ func (s Stream) ManifestKey(seq uint64) string {
 	return s.ManifestPrefix() + fmt.Sprintf("%012d.json", seq)
 }
 
-// dataKey is the key of a data object: its date is the UTC day of the
-// previous manifest's to.
+// dataKey is the key of a data object: its date is the UTC day on which the
+// manifest before it was committed.
 func (s Stream) dataKey(seq uint64, day time.Time, c Compression) string {
 	return s.DataPrefix() + "date=" + day.UTC().Format(time.DateOnly) + "/" + fmt.Sprintf("%012d", seq) + c.extension()
 }

@@ -256,11 +256,6 @@ func (c *chain) manifest(o sinks.Object) error {
 			return err
 		}
 	}
-	for _, u := range m.Fetched {
-		if u.Since > m.Seq {
-			c.finding(Finding{Kind: Unknown, Seq: m.Seq, Key: o.Key}, "manifest %d closes a stretch that manifest %d opens", m.Seq, u.Since)
-		}
-	}
 	if m.Void == "" {
 		c.dup.add(m)
 	}
@@ -335,25 +330,36 @@ func (c *chain) follows(m *Manifest, key string) {
 	bad := func(k Kind, want, got, text string, args ...any) {
 		c.finding(Finding{Kind: k, Seq: m.Seq, Key: key, Want: want, Got: got}, text, args...)
 	}
-	newest := m.newest()
 	if p := c.prev; p != nil {
 		if m.Prev != p.Hash {
 			bad(BrokenChain, p.Hash, m.Prev, "manifest %d does not follow from manifest %d as it is here", m.Seq, p.Seq)
 		}
-		if from, to := stamp(m.Window.From), stamp(p.Window.To); from != to {
-			bad(Gap, to, from, "the window of manifest %d begins at %s, the one before it ends at %s", m.Seq, from, to)
-		}
 		if m.Object != nil && m.Object.Key != p.Next {
 			bad(BrokenChain, p.Next, m.Object.Key, "manifest %d names another data object than manifest %d left to it", m.Seq, p.Seq)
 		}
-		newest = p.newest()
-		for _, ver := range m.Versions {
-			if at := rawTime(ver.Updated); at.After(newest) {
-				newest = at
-			}
+		if fault := follows(p, m.Withdrawn, m.Read, m.Covered, m.Unfetched); fault != "" {
+			bad(Gap, "", "", "manifest %d: %s", m.Seq, fault)
+		}
+		if !m.Start.Equal(p.Start.Time) {
+			bad(Unknown, p.Start.text(), m.Start.text(), "manifest %d says that the chain begins at another time", m.Seq)
+		}
+		if m.Committed.Before(p.Committed.Time) {
+			bad(Unknown, p.Committed.text(), m.Committed.text(), "manifest %d says that it was committed before manifest %d", m.Seq, p.Seq)
+		}
+		want := Manifest{Seq: m.Seq, Latest: p.Latest, Filled: p.Filled, Adopted: m.Adopted, Committed: m.Committed}
+		rows := make([]Row, len(m.Versions))
+		for i, ver := range m.Versions {
+			rows[i].At = rawTime(ver.Updated)
+		}
+		want.advance(rows)
+		if !want.Latest.Equal(m.Latest.Time) {
+			bad(Unknown, want.Latest.text(), m.Latest.text(), "manifest %d is wrong about the latest update time so far", m.Seq)
+		}
+		if want.Filled != m.Filled {
+			bad(Unknown, fmt.Sprint(want.Filled), fmt.Sprint(m.Filled), "manifest %d is wrong about the newest manifest with lines", m.Seq)
 		}
 	}
-	if m.Seq == 1 && (m.Prev != "" || m.Object != nil || stamp(m.Window.From) != stamp(m.Window.To)) {
+	if m.Seq == 1 && (m.Prev != "" || m.Object != nil || len(m.Covered)+len(m.Read)+len(m.Withdrawn)+len(m.Unfetched) > 0 || m.Filled > 0 || !m.Latest.IsZero()) {
 		bad(Unknown, "", "", "manifest 1 is not the beginning of a chain")
 	}
 	if m.Object == nil && len(m.Versions) > 0 {
@@ -362,17 +368,11 @@ func (c *chain) follows(m *Manifest, key string) {
 	if m.Seq > 1 && m.Object == nil {
 		bad(Unknown, "", "", "manifest %d has no data object", m.Seq)
 	}
-	if m.Window.To.Before(m.Window.From.Time) {
-		bad(Gap, "", "", "the window of manifest %d ends before it begins", m.Seq)
-	}
-	if (m.Adopted || m.Void != "") && stamp(m.Window.From) != stamp(m.Window.To) {
+	if (m.Adopted || m.Void != "") && len(m.Read) > 0 {
 		bad(Gap, "", "", "manifest %d adopts an object and claims coverage for it", m.Seq)
 	}
-	if want := c.s.dataKey(m.Seq+1, m.Window.To.Time, compressionOf(m.Next)); m.Next != want {
+	if want := c.s.dataKey(m.Seq+1, m.Committed.Time, compressionOf(m.Next)); m.Next != want {
 		bad(Unknown, want, m.Next, "manifest %d leaves a wrong key to the next", m.Seq)
-	}
-	if !newest.Equal(m.newest()) {
-		bad(Unknown, newest.String(), m.newest().String(), "manifest %d is wrong about the newest update time so far", m.Seq)
 	}
 	if m.Void != "" && len(m.Versions) > 0 {
 		bad(Unknown, "", "", "manifest %d lists versions of an object that is no batch", m.Seq)
@@ -381,8 +381,6 @@ func (c *chain) follows(m *Manifest, key string) {
 		c.finding(Finding{Kind: Void, Note: true, Seq: m.Seq, Key: m.Object.Key}, "an object that is no batch was found and is left out: %s", m.Void)
 	}
 }
-
-func stamp(t Time) string { b, _ := t.MarshalJSON(); return strings.Trim(string(b), `"`) }
 
 // locate moves the listing of data objects to key, reports what lies before
 // it as foreign, and returns the size of what is there, -1 for nothing.
@@ -441,10 +439,14 @@ func (c *chain) end() error {
 func (c *chain) newest() {
 	c.sum.Heads = append(c.sum.Heads, ChainHead{c.s.Source, c.s.Tenant, c.last.Head()})
 	for _, u := range c.last.Unfetched {
-		what := fmt.Sprintf("what was updated from %s to %s", stamp(u.From), stamp(u.To))
+		what := fmt.Sprintf("what was updated from %s to %s", u.From.text(), u.To.text())
 		if u.ID != "" {
-			what = "incident " + u.ID + ", updated from " + stamp(u.From) + " to " + stamp(u.To)
+			what = "incident " + u.ID + ", updated from " + u.From.text() + " to " + u.To.text()
 		}
-		c.finding(Finding{Kind: Unfetched, Note: true, Seq: u.Since, Key: c.s.ManifestKey(u.Since)}, "%s is still to be fetched: %s", what, u.Error)
+		c.finding(Finding{Kind: Unread, Note: true, Seq: u.Since, Key: c.s.ManifestKey(u.Since)}, "%s is still to be fetched: %s", what, u.Error)
+	}
+	if len(c.last.Partial) > 0 {
+		c.finding(Finding{Kind: Partial, Note: true, Seq: c.last.Seq, Key: c.s.ManifestKey(c.last.Seq)},
+			"answers lack what these providers refuse to serve: %s", strings.Join(c.last.Partial, ", "))
 	}
 }

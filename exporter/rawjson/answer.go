@@ -1,10 +1,10 @@
 package rawjson
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"math"
-	"strconv"
 )
 
 // ErrTooLarge says that an answer is larger than the limit.
@@ -14,13 +14,9 @@ var ErrTooLarge = errors.New("answer too large")
 // element. It holds one element at a time, and checks the whole answer: only
 // io.EOF from Next says that it was complete and well-formed.
 type Answer struct {
-	// NextLink: the answer holds a non-null @odata.nextLink ("more follows").
-	// It is known once Next has returned io.EOF.
-	NextLink bool
-
-	// Count is the answer's @odata.count, -1 where it holds none that is a
-	// number. It is known at the same time.
-	Count int
+	// NextLink is the answer's @odata.nextLink ("more follows"), empty if it has
+	// none. It is known once Next has returned io.EOF.
+	NextLink string
 
 	// Grow, if not nil, is told before the buffer grows and by how many
 	// bytes; its error ends the reading.
@@ -50,7 +46,7 @@ func NewAnswer(r io.Reader, names Names, limit int64, buf []byte) *Answer {
 	if cap(buf) < 512 {
 		buf = make([]byte, 64<<10)
 	}
-	return &Answer{Count: -1, r: r, names: names, limit: limit, buf: buf[:cap(buf)]}
+	return &Answer{r: r, names: names, limit: limit, buf: buf[:cap(buf)]}
 }
 
 // Buffer returns the buffer for use by another Answer, once this one is done.
@@ -63,13 +59,17 @@ func (a *Answer) Read() int64 { return a.read }
 // and returns what it is. After the last one it returns io.EOF. An element
 // that is not an incident is an error that wraps ErrNoIncident; text that is
 // not JSON is a *SyntaxError; a text that ends too early is
-// io.ErrUnexpectedEOF; one that is too large is ErrTooLarge. After any error
-// the answer is done with. If an error concerns an element whose id was read,
-// the Incident holds that id.
+// io.ErrUnexpectedEOF; one that is too large is ErrTooLarge. After an
+// ErrNoIncident the next element may be asked for; after any other error the
+// answer is done with. If an error concerns an element whose id was read, the
+// Incident holds that id.
 func (a *Answer) Next(dst []byte) ([]byte, Incident, error) {
 	for {
 		switch a.state {
 		case atStart:
+			if err := a.mark(); err != nil {
+				return dst, Incident{}, err
+			}
 			if err := a.expect('{', "the answer is not a JSON object"); err != nil {
 				return dst, Incident{}, err
 			}
@@ -89,9 +89,7 @@ func (a *Answer) Next(dst []byte) ([]byte, Incident, error) {
 			s := scan{names: &a.names, keep: true, dst: dst}
 			from, err := a.value(&s)
 			if err != nil {
-				var in Incident
-				in.ID, _ = text(s.members.ID, true)
-				return dst, in, err
+				return dst, Incident{ID: s.id}, err
 			}
 			a.state = afterElement
 			if a.buf[from] != '{' {
@@ -172,13 +170,8 @@ func (a *Answer) member() error {
 	if from, err = a.value(&s); err != nil {
 		return err
 	}
-	if key == "@odata.nextLink" && a.buf[from] == '"' && a.pos-from > 2 {
-		a.NextLink = true
-	}
-	if key == "@odata.count" {
-		if n, err := strconv.Atoi(string(a.buf[from:a.pos])); err == nil && n >= 0 {
-			a.Count = n
-		}
+	if key == "@odata.nextLink" && a.buf[from] == '"' {
+		a.NextLink, _ = text(a.buf[from:a.pos], false)
 	}
 	return a.comma()
 }
@@ -217,6 +210,27 @@ func (a *Answer) expect(want byte, what string) error {
 	return nil
 }
 
+// mark skips a byte order mark, which a receiver may ignore (RFC 8259, 8.1).
+func (a *Answer) mark() error {
+	if _, err := a.peek(); err != nil {
+		return err
+	}
+	for a.end-a.pos < len(byteOrderMark) && !a.eof {
+		if err := a.fill(); err != nil {
+			return err
+		}
+	}
+	if bytes.HasPrefix(a.buf[a.pos:a.end], byteOrderMark) {
+		a.pos += len(byteOrderMark)
+	}
+	return nil
+}
+
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// Unmarked returns a text without the byte order mark that it may begin with.
+func Unmarked(text []byte) []byte { return bytes.TrimPrefix(text, byteOrderMark) }
+
 // peek skips whitespace and returns the next byte without taking it.
 func (a *Answer) peek() (byte, error) {
 	for {
@@ -237,6 +251,10 @@ func (a *Answer) value(s *scan) (from int, err error) {
 	}
 	for {
 		n, err := s.value(a.buf[a.pos:a.end])
+		if err != nil {
+			// Before the buffer moves, which the members alias.
+			s.id, _ = text(s.members.ID, true)
+		}
 		switch {
 		case err == errShort:
 			// Scanned again with more text: at a buffer's edge once, for a

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -16,11 +17,13 @@ const (
 )
 
 // Names are the names of the members of an incident that are looked at.
-type Names struct{ ID, Updated, Created string }
+// Expanded is the collection that was asked to be expanded, empty for none.
+type Names struct{ ID, Updated, Created, Expanded string }
 
 // Members are the values of these members, as raw JSON tokens that alias the
-// scanned text; nil where the member is missing.
-type Members struct{ ID, Updated, Created []byte }
+// scanned text; nil where the member is missing. Link and Count are the
+// annotations of the expanded collection (OData JSON Format 4.01, 4.5.5 and 4.5.11).
+type Members struct{ ID, Updated, Created, Expanded, Link, Count []byte }
 
 // ErrNoIncident is wrapped by every error that says why a JSON value is not
 // an incident.
@@ -31,6 +34,8 @@ type Incident struct {
 	ID      string // the number's digits or the string's content
 	Updated string // last update time, as served
 	Created string // creation time as served, empty if missing
+	Lacks   string // what of the expanded collection was not served, empty if nothing
+	Absent  bool   // all of it, without a word
 }
 
 // Incident reads the members, which the caller's buffer may overwrite later.
@@ -50,7 +55,55 @@ func (m *Members) Incident(names Names) (Incident, error) {
 	if in.Created, err = text(m.Created, false); err != nil {
 		in.Created = ""
 	}
+	if names.Expanded != "" {
+		in.Lacks = m.lacks(names.Expanded)
+		in.Absent = len(m.Expanded) == 0 || m.Expanded[0] != '['
+	}
 	return in, nil
+}
+
+// lacks says what of the expanded collection was announced, or asked for, and
+// not served.
+func (m *Members) lacks(name string) string {
+	link, _ := text(m.Link, false)
+	served := elements(m.Expanded)
+	switch count, _ := strconv.Atoi(string(m.Count)); {
+	case len(m.Expanded) == 0 || m.Expanded[0] != '[':
+		return "its " + name + " were asked for and are not there"
+	case link != "":
+		return fmt.Sprintf("%d of its %s were served, with a link to more", served, name)
+	case count > served:
+		return fmt.Sprintf("%d of its %d %s were served", served, count, name)
+	}
+	return ""
+}
+
+// elements counts the elements of an array, whose syntax is known to be right.
+func elements(array []byte) (n int) {
+	depth := 0
+	for i := 0; i < len(array); i++ {
+		switch array[i] {
+		case '"':
+			end, _ := str(array, i)
+			i = end - 1
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+			continue
+		case ',':
+			if depth == 1 {
+				n++
+			}
+			continue
+		case ' ', '\t', '\r', '\n':
+			continue
+		}
+		if n == 0 && i > 0 {
+			n = 1
+		}
+	}
+	return n
 }
 
 // text is the content of a string token, or, if number is allowed, the digits

@@ -55,6 +55,7 @@ func Line(line []byte, names Names) (Incident, error) {
 // names begin with "@odata.", and returns what it is.
 func Entity(dst, text []byte, names Names) ([]byte, Incident, error) {
 	s := scan{names: &names, keep: true, drop: true, dst: dst}
+	text = Unmarked(text)
 	i := spaces(text, 0)
 	n, err := s.value(text[i:])
 	if err != nil {
@@ -85,7 +86,8 @@ type scan struct {
 	drop    bool   // leave out the outermost @odata.* members
 	dst     []byte
 	members Members
-	spaces  bool // whitespace between tokens was met
+	id      string // what of the members is known of a value that was not scanned to its end
+	spaces  bool   // whitespace between tokens was met
 }
 
 // spaces returns the index of the first byte from i on that is not whitespace.
@@ -293,7 +295,19 @@ func (s *scan) member(key, value []byte) (what string) {
 	case s.names.Created:
 		to = &s.members.Created
 	default:
-		return ""
+		if s.names.Expanded == "" || !bytes.HasPrefix(name, []byte(s.names.Expanded)) {
+			return ""
+		}
+		switch string(name[len(s.names.Expanded):]) {
+		case "":
+			to = &s.members.Expanded
+		case "@odata.nextLink":
+			to = &s.members.Link
+		case "@odata.count":
+			to = &s.members.Count
+		default:
+			return ""
+		}
 	}
 	if *to != nil {
 		return "member " + string(key) + " twice"

@@ -43,7 +43,7 @@ func TestAnswerKeepsEveryByteButWhitespace(t *testing.T) {
 		if err != nil || len(lines) != 2 || lines[0] != oddCompact || lines[1] != oddCompact {
 			t.Errorf("%s: %v, %q", name, err, lines)
 		}
-		if fmt.Sprint(ids) != "[9007199254740993 9007199254740993]" || !a.NextLink {
+		if fmt.Sprint(ids) != "[9007199254740993 9007199254740993]" || a.NextLink != "https://x/?$skip=2" {
 			t.Errorf("%s: ids %v, nextLink %v", name, ids, a.NextLink)
 		}
 	}

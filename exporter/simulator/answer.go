@@ -21,6 +21,9 @@ const htmlPage = `<!DOCTYPE html><html><head><title>Service unavailable</title><
 <body><h2>Our services aren't available right now</h2><p>We're working to restore all services as soon as possible.</p></body></html>
 `
 
+// byteOrderMark is U+FEFF in UTF-8.
+const byteOrderMark = "\ufeff"
+
 // answer is what was decided to be answered.
 type answer struct {
 	status      int
@@ -33,11 +36,17 @@ type answer struct {
 
 	date    time.Time // zero: none is sent
 	pretty  bool
+	bom     bool
 	breakAt int           // byte of the body at which Cut or Stalled strikes
 	cut     bool          // break the connection there
 	stall   time.Duration // pause there
 	reset   bool          // break the connection instead
 	delay   time.Duration // before anything is sent
+}
+
+// json reports whether the answer has a body of JSON.
+func (a *answer) json() bool {
+	return a.contentType != htmlType && (a.list != nil || a.one != nil || len(a.body) > 0)
 }
 
 // set sets a header.
@@ -46,64 +55,6 @@ func (a *answer) set(name, value string) {
 		a.header = http.Header{}
 	}
 	a.header.Set(name, value)
-}
-
-// minLine is less than the length of any incident.
-const minLine = 300
-
-// shortest is a lower bound of the body's length.
-func (a *answer) shortest() int {
-	p := a.list
-	if p == nil {
-		p = a.one
-	}
-	if p == nil {
-		return len(a.body)
-	}
-	n := len(listHead) + len("]}")
-	for _, b := range p.broken {
-		if b != NotAnObject {
-			n += minLine
-		}
-	}
-	return n
-}
-
-// afflict turns an answer into a faulty one; the caller holds the lock.
-func (s *Simulator) afflict(a *answer, f Fault, now ticks, on service, refuse refusing) *answer {
-	switch f {
-	case Error500:
-		return refuse(http.StatusInternalServerError, "InternalServerError", "An internal server error has occurred.")
-	case Error500Empty:
-		return &answer{status: http.StatusInternalServerError}
-	case Error502:
-		return &answer{status: http.StatusBadGateway, contentType: htmlType, body: []byte(htmlPage)}
-	case Error503:
-		return refuse(http.StatusServiceUnavailable, "ServiceUnavailable", "The service is temporarily unavailable.")
-	case Error504:
-		if on == graphAPI {
-			return refuse(http.StatusGatewayTimeout, "UnknownError", "")
-		}
-		return &answer{status: http.StatusGatewayTimeout}
-	case HTML200:
-		return &answer{status: http.StatusOK, contentType: htmlType, body: []byte(htmlPage)}
-	case EmptyBody:
-		return &answer{status: http.StatusOK, contentType: odataType}
-	case ForeignTooMany:
-		wait := time.Duration(1+s.rng.IntN(10)) * time.Second
-		return s.tooMany(&excess{Limit{50, time.Minute}, wait}, now, on, refuse)
-	case Reset:
-		a.reset = true
-	case Slow:
-		a.delay = s.behaviour.SlowBy
-	case CutBody:
-		a.cut = true
-		a.breakAt = s.rng.IntN(max(1, a.shortest()))
-	case Stalled:
-		a.stall = s.behaviour.SlowBy
-		a.breakAt = s.rng.IntN(max(1, a.shortest()))
-	}
-	return a
 }
 
 // sleep returns early if the client has gone away, with its reason.
@@ -162,11 +113,21 @@ func (a *answer) send(ctx context.Context, w http.ResponseWriter, c *content) {
 	if a.pretty {
 		out = &spacing{w: out}
 	}
-	if a.list == nil && a.one == nil {
-		_, _ = out.Write(a.body) // the client has gone away: nobody to tell
+	whole := a.list == nil && a.one == nil
+	if !whole {
+		flush() // the headers, so that the body is chunked
+	}
+	// In what follows an error means that the client has gone away: nobody to
+	// tell.
+	if a.bom {
+		if _, err := io.WriteString(out, byteOrderMark); err != nil {
+			return
+		}
+	}
+	if whole {
+		_, _ = out.Write(a.body)
 		return
 	}
-	flush() // the headers, so that the body is chunked
 	_ = a.render(out, c)
 }
 
@@ -190,14 +151,21 @@ func (a *answer) render(out io.Writer, c *content) error {
 		}
 		buffers.Put(pooled)
 	}()
-	render, head, context := c.render, listHead, entityHead
+	head, context := listHead, entityHead
 	if a.graph != nil {
-		render, head, context = a.graph.line(c), graphListHead(a), graphEntityHead
+		head, context = graphListHead(a), graphEntityHead
+	}
+	render := func(in *row) {
+		if a.graph != nil {
+			buf = a.graph.line(buf, c, in)
+			return
+		}
+		buf = c.render(buf, &in.record, in.broken)
 	}
 	if p := a.one; p != nil {
 		buf = append(buf, context...)
 		at := len(buf)
-		buf = render(buf, &p.records[0], p.created[0], p.broken[0])
+		render(&p.rows[0])
 		if buf[at] != '{' { // no members to put the context in front of
 			_, err := out.Write(buf[at:])
 			return err
@@ -208,11 +176,11 @@ func (a *answer) render(out io.Writer, c *content) error {
 	}
 	p := a.list
 	buf = append(buf, head...)
-	for i := range p.records {
+	for i := range p.rows {
 		if i > 0 {
 			buf = append(buf, ',')
 		}
-		buf = render(buf, &p.records[i], p.created[i], p.broken[i])
+		render(&p.rows[i])
 		if len(buf) >= chunk {
 			if _, err := out.Write(buf); err != nil {
 				return err
@@ -227,77 +195,4 @@ func (a *answer) render(out io.Writer, c *content) error {
 	buf = append(buf, '}')
 	_, err := out.Write(buf)
 	return err
-}
-
-// breaking is a writer at which something happens behind so many bytes; it
-// goes on if that returns true.
-type breaking struct {
-	w    io.Writer
-	left int
-	at   func() bool
-}
-
-func (b *breaking) Write(p []byte) (int, error) {
-	if b.at == nil || len(p) < b.left {
-		b.left -= len(p)
-		return b.w.Write(p)
-	}
-	n, err := b.w.Write(p[:b.left])
-	if err != nil {
-		return n, err
-	}
-	at := b.at
-	b.at = nil
-	if !at() {
-		return n, io.ErrClosedPipe
-	}
-	m, err := b.w.Write(p[n:])
-	return n + m, err
-}
-
-// spacing is a writer that puts whitespace between the tokens of JSON.
-type spacing struct {
-	w       io.Writer
-	buf     []byte
-	depth   int
-	inside  bool // a string
-	escaped bool // the next byte of the string
-}
-
-func (s *spacing) Write(p []byte) (int, error) {
-	s.buf = s.buf[:0]
-	line := func() {
-		s.buf = append(s.buf, "\r\n"...)
-		for range s.depth {
-			s.buf = append(s.buf, '\t')
-		}
-	}
-	for _, c := range p {
-		if s.inside {
-			s.buf = append(s.buf, c)
-			s.inside = s.escaped || c != '"'
-			s.escaped = !s.escaped && c == '\\'
-			continue
-		}
-		if c == '}' || c == ']' {
-			s.depth--
-			line()
-		}
-		s.buf = append(s.buf, c)
-		switch c {
-		case '"':
-			s.inside = true
-		case '{', '[':
-			s.depth++
-			line()
-		case ',':
-			line()
-		case ':':
-			s.buf = append(s.buf, ' ')
-		}
-	}
-	if _, err := s.w.Write(s.buf); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }

@@ -3,15 +3,11 @@ package simulator
 import (
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
-
-// nextMarker is the query option by which a followed nextLink is known.
-const nextMarker = "$skiptoken"
 
 // ServeHTTP answers a request to either service; the path decides which.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -47,6 +43,9 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if fault == NoFault && on != entraID && s.behaviour.FailRate > 0 && s.rng.Float64() < s.behaviour.FailRate {
 			fault = s.drawFault()
 		}
+		if fault == NoFault && list && s.behaviour.Stray400Rate > 0 && s.rng.Float64() < s.behaviour.Stray400Rate {
+			fault = Stray400
+		}
 		a = s.afflict(a, fault, now, on, refuse)
 	}
 	if on == graphAPI {
@@ -55,6 +54,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.behaviour.NoDate {
 		a.date = now.time()
 	}
+	a.bom = s.behaviour.BOM && a.json()
 	a.pretty = s.behaviour.Pretty && a.status < http.StatusMultipleChoices
 	a.delay += latency - latency/2
 	s.mu.Unlock()
@@ -128,13 +128,6 @@ func (s *Simulator) count(r *http.Request, on service, list bool) (n int, over *
 	return c.List + c.ByID + c.Token + c.Discovery + c.Other, over
 }
 
-func (s *Simulator) drawFault() Fault {
-	if kinds := s.behaviour.FailKinds; len(kinds) > 0 {
-		return kinds[s.rng.IntN(len(kinds))]
-	}
-	return 1 + Fault(s.rng.IntN(int(faultKinds)-1))
-}
-
 // apiError is an error of the Defender API. It draws the tracking id: the
 // caller holds the lock.
 func (s *Simulator) apiError(status int, code, message string) *answer {
@@ -206,15 +199,14 @@ func (s *Simulator) incidents(r *http.Request, now ticks) *answer {
 		return a
 	}
 	q, refused := parseQuery(r.URL.RawQuery, s.behaviour.UpperBound)
+	if refused == nil {
+		refused = s.refuseSkip(q, "ODataError")
+	}
 	if refused != nil {
 		if refused.kind != "" {
 			s.violation(refused.kind, "%s", refused.message)
 		}
 		return s.apiError(http.StatusBadRequest, refused.code, refused.message)
-	}
-	values := r.URL.Query()
-	if values.Has(nextMarker) {
-		s.violation("nextlink", "%s was followed", r.URL.RawQuery)
 	}
 	s.churn(now, s.behaviour.ChurnPerCall)
 	p := s.list(q, now)
@@ -222,11 +214,8 @@ func (s *Simulator) incidents(r *http.Request, now ticks) *answer {
 		return s.apiError(http.StatusInternalServerError, "InternalServerError", "")
 	}
 	a := &answer{status: http.StatusOK, contentType: odataType, list: &p}
-	if p.more && s.behaviour.NextLink {
-		values.Set("$skip", strconv.Itoa(q.skip+len(p.records)))
-		values.Set(nextMarker, "simulated")
-		next := url.URL{Scheme: "https", Host: r.Host, Path: r.URL.Path, RawQuery: values.Encode()}
-		a.next = next.String()
+	if s.linked(&p, s.behaviour.NextLink) {
+		a.next = link(r, p.next)
 	}
 	return a
 }
@@ -256,14 +245,18 @@ func (s *Simulator) one(text string, now ticks, refuse refusing) (*page, *answer
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "InvalidInput", "The incident id is not a number.")
 	}
-	shown := int32(-1)
-	if i, ok := s.world.find(id); ok {
+	shown, at := int32(-1), s.moment(now)
+	if i, ok := s.world.index(id); ok {
 		shown = s.world.incidents[i].shown
+		if at < now {
+			shown = s.world.shownAt(i, at)
+		}
 	}
-	if shown < 0 || s.tooOld(s.world.records[shown].updated, now) {
+	if shown < 0 || s.tooOld(s.world.records[shown].updated, at) {
 		return nil, refuse(http.StatusNotFound, "ResourceNotFound", "Incident "+text+" was not found.")
 	}
 	p := &page{}
 	s.take(p, shown)
+	p.rows[0].hollow = false
 	return p, nil
 }

@@ -16,21 +16,45 @@ type Behaviour struct {
 	// DefaultPage is the number of incidents in an answer to a request
 	// without $top.
 	DefaultPage int
-	// PageCap, if not 0, silently makes every page no longer than this.
-	PageCap int
+	// PageCap, if not 0, silently makes every page no longer than this. With
+	// CapVaries the simulator draws a cap from 1 to PageCap for every page.
+	PageCap   int
+	CapVaries bool
+	// TooManyRows serves everything behind $skip, whatever $top and the caps
+	// say.
+	TooManyRows bool
 	// NextLink sends @odata.nextLink when more incidents follow, which Graph
-	// does unless NoNextLink. It carries a marker, so that following it is a
-	// violation.
+	// does unless NoNextLink. The link carries the position where the page
+	// ends as a marker. Whoever follows it gets the incidents that lie behind
+	// that position then, with the same options.
 	NextLink, NoNextLink bool
+	// ShortLinks, if not 0, makes every page no longer than this and links to
+	// the rest, also where there would be no nextLink otherwise.
+	ShortLinks int
+	// EmptyFirst answers a question without a marker with an empty page and a
+	// nextLink to all of it.
+	EmptyFirst bool
+	// SkipLimit, if not 0, is the first $skip that both APIs answer with an
+	// empty page and no nextLink, whatever lies there. With SkipRefused they
+	// answer 400. A marker leads past it.
+	SkipLimit   int
+	SkipRefused bool
 	// UpperBound says which upper bounds of a time $filter accepts.
 	UpperBound UpperBound
-	// Resolution, if not 0, is what the server compares times at: both sides
-	// of a comparison are truncated to it. It is a multiple of 100 ns.
-	Resolution time.Duration
+	// LtIsLe makes lt compare as le does.
+	LtIsLe bool
+	// Resolution, if not 0, is what the server compares times at: it truncates
+	// the sides of a comparison that ResolutionOf names. It is a multiple of
+	// 100 ns.
+	Resolution   time.Duration
+	ResolutionOf ResolutionOf
 	// IgnoreFilter answers as if there were no $filter.
 	IgnoreFilter bool
 	// Pretty puts whitespace between the tokens of successful answers.
 	Pretty bool
+	// BOM puts a byte order mark (EF BB BF) before every JSON body, those of
+	// errors and of token requests included.
+	BOM bool
 
 	// ChurnPerCall is how many random incidents get a new version in front of
 	// every list answer.
@@ -38,6 +62,11 @@ type Behaviour struct {
 	// LateBy is the longest time a new version stays invisible; what it
 	// replaces is served until then. Half of the versions are prompt.
 	LateBy time.Duration
+	// ReplicaLag, if not 0, is how far a second replica is behind. Half of the
+	// list and by-id answers come from it, drawn from the seed, and show the
+	// state of that long ago, though none from before the simulator's start.
+	// Such an answer costs time in proportion to the tenant.
+	ReplicaLag time.Duration
 	// Retention hides incidents that were updated longer ago than this; 0
 	// hides none.
 	Retention time.Duration
@@ -51,6 +80,12 @@ type Behaviour struct {
 	Oversize map[int64]int
 	// Malformed makes an incident something else, in lists and by id.
 	Malformed map[int64]Malformation
+	// ZeroTime, if not 0, names an incident of which every list answer holds
+	// one row more: its visible version with 0001-01-01T00:00:00Z as update
+	// time. The row comes first, against the filter, and takes the place of
+	// another. It has no position: $skip, markers and $count pass over it. A
+	// page of one row is without it.
+	ZeroTime int64
 
 	// Count is what Graph answers to $count=true.
 	Count Count
@@ -64,9 +99,21 @@ type Behaviour struct {
 	// UnexpandableByID the incident by its id and with $expand does so too.
 	Unexpandable     map[int64]bool
 	UnexpandableByID bool
+	// AlertsPerExpand, if not 0, is how many alerts Graph serves at most inside
+	// of an incident. Where there are more, alerts@odata.nextLink beside them
+	// leads to the rest. AlertsCount adds alerts@odata.count, the number of all
+	// alerts.
+	AlertsPerExpand int
+	AlertsCount     bool
+	// AlertsMissing names incidents whose member alerts is null in lists of
+	// Graph with $expand. By id it is right.
+	AlertsMissing map[int64]bool
 	// PartialRate is the share of Graph's good answers that say 206 with a
-	// Warning, drawn from the seed. Nothing is left out of them.
-	PartialRate float64
+	// Warning, drawn from the seed. A list of incidents among them lacks each
+	// of its rows with the probability PartialDrops; $count and nextLink stay.
+	PartialRate, PartialDrops float64
+	// PartialWarning is that Warning. Empty, it names Defender for Identity.
+	PartialWarning string
 
 	// Quota is enforced over all calls of the Defender API, refused ones
 	// included; nil enforces none. A call over it gets 429 and is a violation.
@@ -83,6 +130,9 @@ type Behaviour struct {
 	// any fault), drawn from the seed.
 	FailRate  float64
 	FailKinds []Fault
+	// Stray400Rate is the share of list calls that get Stray400, drawn from
+	// the seed.
+	Stray400Rate float64
 	// SlowBy is how much longer a Slow or Stalled answer takes.
 	SlowBy time.Duration
 	// Latency is how long every request takes, half of it before the state
@@ -148,84 +198,6 @@ func DefaultBehaviour() Behaviour {
 		Consent:       true,
 	}
 }
-
-// Order is the order of the incidents in a list answer.
-type Order int
-
-const (
-	NewestFirst  Order = iota // by update time descending, then by id
-	OldestFirst               // by update time ascending, then by id
-	ByID                      // by id
-	UnstableTies              // newest first, equal times in a new random order at each call
-	Shuffled                  // in a new random order at each call
-	InGroups                  // newest first, but those with an odd id behind the others: an order to begin with
-)
-
-// Count is what Graph answers to $count=true.
-type Count int
-
-const (
-	CountRight  Count = iota // how many incidents there are
-	NoCount                  // nothing
-	CountOfPage              // how many there are in the answer
-	CountShort               // one less than there are
-	CountLong                // one more
-)
-
-// UpperBound says which upper bounds of a time $filter accepts.
-type UpperBound int
-
-const (
-	LtAndLe      UpperBound = iota // both
-	LeOnly                         // lt is refused
-	NoUpperBound                   // lt and le are refused
-)
-
-// Limit allows N calls in any stretch of time of length Per.
-type Limit struct {
-	N   int
-	Per time.Duration
-}
-
-// QuotaDialect is how a 429 says when to come back.
-type QuotaDialect int
-
-const (
-	RetrySeconds  QuotaDialect = iota // Retry-After in whole seconds
-	RetryDecimal                      // Retry-After with three decimals
-	RetryHTTPDate                     // Retry-After as a date
-	RetryBodyOnly                     // the window's length in the body's message, code "429"; Graph does not say it there either
-)
-
-// Fault is a way in which an answer goes wrong.
-type Fault int
-
-const (
-	NoFault        Fault = iota
-	Error500             // with an error body
-	Error500Empty        // without a body
-	Error502             // with an HTML page
-	Error503             // with an error body
-	Error504             // without a body
-	HTML200              // an HTML page with status 200
-	EmptyBody            // status 200 and nothing
-	CutBody              // the connection breaks in the middle of the body
-	Reset                // the connection breaks before the headers
-	Slow                 // the answer begins SlowBy late
-	Stalled              // the body pauses for SlowBy in the middle
-	ForeignTooMany       // 429 that the caller has not earned: no violation
-	faultKinds           // how many there are
-)
-
-// Malformation is what an incident looks like that is none.
-type Malformation int
-
-const (
-	NoMalformation Malformation = iota
-	WithoutID                   // the object lacks incidentId
-	WithoutUpdated              // the object lacks lastUpdateTime
-	NotAnObject                 // a string in its place
-)
 
 // Change calls f with the behaviour, which is in force as soon as f returns.
 // The function must not call the Simulator. Changing ClockSkew while incidents

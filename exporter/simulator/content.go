@@ -101,27 +101,27 @@ func (c *content) plan(t *text, rec *record) plan {
 }
 
 // line appends an incident without whitespace between tokens.
-func (c *content) line(b []byte, rec *record, created ticks) []byte {
-	return c.render(b, rec, created, NoMalformation)
+func (c *content) line(b []byte, rec *record) []byte {
+	return c.render(b, rec, NoMalformation)
 }
 
 // render appends an incident, or what it is malformed to.
-func (c *content) render(b []byte, rec *record, created ticks, m Malformation) []byte {
-	b, _ = c.renderAlerts(b, rec, created, m)
+func (c *content) render(b []byte, rec *record, m Malformation) []byte {
+	b, _ = c.renderAlerts(b, rec, m)
 	return b
 }
 
 // ownAlerts is how many alerts an incident has that it had from the start: as many as make it as
 // long as is wanted as Defender writes it.
-func (c *content) ownAlerts(rec *record, created ticks) uint64 {
+func (c *content) ownAlerts(rec *record) uint64 {
 	short := *rec
 	short.pad = 0
-	_, n := c.renderAlerts(nil, &short, created, NoMalformation)
+	_, n := c.renderAlerts(nil, &short, NoMalformation)
 	return n
 }
 
 // renderAlerts does what render does, and counts the alerts that the incident had from the start.
-func (c *content) renderAlerts(b []byte, rec *record, created ticks, m Malformation) (line []byte, own uint64) {
+func (c *content) renderAlerts(b []byte, rec *record, m Malformation) (line []byte, own uint64) {
 	if m == NotAnObject {
 		return append(b, `"the incident could not be rendered"`...), 0
 	}
@@ -150,14 +150,14 @@ func (c *content) renderAlerts(b []byte, rec *record, created ticks, m Malformat
 	t.raw(`,"incidentName":"`)
 	t.raw(p.kind.title)
 	t.raw(` on one endpoint","createdTime":`)
-	t.time(created)
+	t.time(rec.created)
 	if m != WithoutUpdated {
 		t.raw(`,"lastUpdateTime":`)
-		t.time(rec.updated)
+		t.updateTime(rec, m)
 	}
 	t.raw(`,"assignedTo":`)
 	t.orNull(assigned)
-	c.triage(&t, rec, status, created)
+	c.triage(&t, rec, status)
 	t.raw(oddities[p.odd])
 	t.raw(`"activityCount":`)
 	t.number(int64(t.below(50)) + int64(rec.alerts))
@@ -168,7 +168,7 @@ func (c *content) renderAlerts(b []byte, rec *record, created ticks, m Malformat
 			t.raw(`,`)
 		}
 		first = false
-		c.alert(&t, rec, created, n, start+p.want)
+		c.alert(&t, rec, n, start+p.want)
 	}
 	if !p.bare {
 		for ; own == 0 || len(t.b)-start < p.want; own++ {
@@ -184,6 +184,15 @@ func (c *content) renderAlerts(b []byte, rec *record, created ticks, m Malformat
 	t.pad(int(rec.pad) - (len(t.b) - start) - len(`,"attachment":""}`))
 	t.raw(`}`)
 	return t.b, own
+}
+
+// updateTime writes a record's update time, or the zero one.
+func (t *text) updateTime(rec *record, m Malformation) {
+	if m == zeroUpdated {
+		t.raw(`"0001-01-01T00:00:00Z"`)
+		return
+	}
+	t.time(rec.updated)
 }
 
 // pad writes an attachment of that many bytes, if any are missing.
@@ -210,7 +219,7 @@ func (t *text) orNull(s string) {
 }
 
 // triage writes what analysts have set.
-func (c *content) triage(t *text, rec *record, status string, created ticks) {
+func (c *content) triage(t *text, rec *record, status string) {
 	l := c.labels(rec)
 	t.raw(`,"classification":"`)
 	t.raw(l.classification)
@@ -232,80 +241,8 @@ func (c *content) triage(t *text, rec *record, status string, created ticks) {
 		t.raw(`","createdBy":"`)
 		t.raw(analysts[int(n+rec.incident)%len(analysts)])
 		t.raw(`","createdTime":`)
-		t.time(created + ticks(n+1)*((rec.updated-created)/5+1))
+		t.time(rec.created + ticks(n+1)*((rec.updated-rec.created)/5+1))
 		t.raw(`}`)
 	}
 	t.raw(`],`)
-}
-
-// alertSize is about how much there is of an alert apart from its entities.
-const alertSize = 1800
-
-// alert writes an alert with its device and entities, up to a length.
-func (c *content) alert(t *text, rec *record, created ticks, n uint64, until int) {
-	c.reseed(t, streamAlert, uint64(rec.incident), n)
-	k := &kinds[t.below(len(kinds))]
-	device, user := uint64(t.below(4096)), uint64(t.below(8192))
-	at := created + ticks(t.below(600))*second + ticks(t.below(int(second)))
-	provider := t.rng
-	t.raw(`{"alertId":"`)
-	t.raw(k.prefix)
-	t.hex(18)
-	t.raw(`_`)
-	t.hex(8)
-	t.raw(`","providerAlertId":"`)
-	t.rng = provider
-	t.hex(18)
-	t.raw(`_`)
-	t.hex(8)
-	t.raw(`","incidentId":`)
-	t.number(firstID + int64(rec.incident))
-	t.raw(`,"serviceSource":"`)
-	t.raw(k.source)
-	t.raw(`","creationTime":`)
-	t.time(at)
-	t.raw(`,"lastUpdatedTime":`)
-	// Alerts change later than their incident says.
-	t.time(rec.updated + ticks(rec.alerts)*37*second + ticks(t.below(30)))
-	t.raw(`,"resolvedTime":null,"firstActivity":`)
-	t.time(at - ticks(t.below(900))*second/10)
-	t.raw(`,"lastActivity":`)
-	t.time(at + ticks(t.below(900))*second/10)
-	t.raw(`,"title":"`)
-	t.raw(k.title)
-	t.raw(`","description":"`)
-	t.raw(k.description)
-	t.raw(`","category":"`)
-	t.raw(k.category)
-	t.raw(`","status":"`)
-	t.raw(alertStatuses[(t.below(3)+int(rec.alerts))%3])
-	t.raw(`","severity":"`)
-	t.raw(t.pick(severities))
-	t.raw(`","investigationId":`)
-	t.number(int64(t.below(9000)))
-	t.raw(`,"investigationState":"`)
-	t.raw(t.pick(investigations))
-	t.raw(`","classification":null,"determination":null,"detectionSource":"`)
-	t.raw(k.detector)
-	t.raw(`","detectorId":"`)
-	t.guid()
-	t.raw(`","assignedTo":null,"actorName":null,"threatFamilyName":null,"mitreTechniques":[`)
-	t.raw(k.techniques)
-	t.raw(`],"devices":[`)
-	c.device(t, device)
-	t.raw(`],"entities":[`)
-	file := uint64(t.below(2048))
-	for i := range 3 + t.below(8) {
-		if i > 0 {
-			if len(t.b) > until {
-				break
-			}
-			t.raw(`,`)
-		}
-		if t.below(6) == 0 { // the same file turns up again and again
-			file = uint64(t.below(2048))
-		}
-		c.entity(t, at, device, user, file)
-	}
-	t.raw(`]}`)
 }

@@ -1,12 +1,11 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -59,16 +58,32 @@ func (s *Simulator) stamp(r *http.Request, a *answer) {
 	a.set("client-request-id", clientRequest(r, a.header.Get("request-id")))
 	if a.status == http.StatusOK && a.contentType == graphType && s.behaviour.PartialRate > 0 && s.rng.Float64() < s.behaviour.PartialRate {
 		a.status = http.StatusPartialContent
-		a.set("Warning", `199 - "Microsoft/Microsoft Defender for Identity/504/10000"`)
+		a.set("Warning", cmp.Or(s.behaviour.PartialWarning, partialWarning))
+		s.drop(a)
+	}
+}
+
+// partialWarning names a provider that did not answer in time.
+const partialWarning = `199 - "Microsoft/Microsoft Defender for Identity/504/10000"`
+
+// drop leaves rows out of a partial list.
+func (s *Simulator) drop(a *answer) {
+	if a.list == nil || s.behaviour.PartialDrops <= 0 {
+		return
+	}
+	a.list.rows = slices.DeleteFunc(a.list.rows, func(row) bool { return s.rng.Float64() < s.behaviour.PartialDrops })
+	if a.cut || a.stall > 0 { // it must still happen within the body
+		a.breakAt = min(a.breakAt, a.shortest()-1)
 	}
 }
 
 // written is how an incident is to be written for a caller.
-func written(r *http.Request, expand bool) *rendering {
+func (s *Simulator) written(r *http.Request, expand bool) *rendering {
 	known := slices.ContainsFunc(r.Header.Values("Prefer"), func(v string) bool {
 		return strings.Contains(v, "include-unknown-enum-members")
 	})
-	return &rendering{expand: expand, known: known}
+	b := &s.behaviour
+	return &rendering{expand: expand, known: known, most: b.AlertsPerExpand, tally: b.AlertsCount, request: r}
 }
 
 // graphList answers a list request.
@@ -78,37 +93,43 @@ func (s *Simulator) graphList(r *http.Request, now ticks) *answer {
 	}
 	refuse := s.refusing(r, graphAPI, now)
 	q, refused := parseGraphQuery(r.URL.RawQuery, s.behaviour.UpperBound, s.behaviour.OrderBy)
+	if refused == nil {
+		refused = s.refuseSkip(q, "BadRequest")
+	}
 	if refused != nil {
 		if refused.kind != "" {
 			s.violation(refused.kind, "%s", refused.message)
 		}
 		return refuse(http.StatusBadRequest, refused.code, refused.message)
 	}
-	values := r.URL.Query()
-	if values.Has(nextMarker) {
-		s.violation("nextlink", "%s was followed", r.URL.RawQuery)
-	}
 	s.churn(now, s.behaviour.ChurnPerCall)
-	ends := false
-	if wall := s.behaviour.SkipWall; wall > 0 && q.skip+q.top >= wall {
-		q.top, ends = max(0, wall-q.skip), true
-	}
+	q.wall = s.behaviour.SkipWall
 	p := s.list(q, now)
 	if p.poisoned || q.expand && s.unexpandable(&p) {
 		return refuse(http.StatusInternalServerError, "InternalServerError", "An internal server error occurred.")
 	}
-	a := &answer{status: http.StatusOK, contentType: graphType, list: &p, graph: written(r, q.expand)}
+	a := &answer{status: http.StatusOK, contentType: graphType, list: &p, graph: s.written(r, q.expand)}
 	if q.count {
 		a.graph.count, a.graph.counted = s.counted(&p)
 	}
-	if p.more && !ends && !s.behaviour.NoNextLink {
-		values.Set("$skip", strconv.Itoa(q.skip+len(p.records)))
-		values.Set(nextMarker, "simulated")
-		next := url.URL{Scheme: "https", Host: r.Host, Path: r.URL.Path, RawQuery: values.Encode()}
-		a.next = next.String()
+	if s.linked(&p, !s.behaviour.NoNextLink) {
+		a.next = link(r, p.next)
 	}
 	return a
 }
+
+// Count is what Graph answers to $count=true.
+type Count int
+
+const (
+	CountRight      Count = iota // how many incidents there are
+	NoCount                      // nothing
+	CountOfPage                  // how many there are in the answer
+	CountShort                   // one less than there are
+	CountLong                    // one more
+	CountGlobal                  // how many there are without the filter
+	CountSaturating              // how many there are, at most 100
+)
 
 // counted is what $count=true is answered with, if it is.
 func (s *Simulator) counted(p *page) (n int, ok bool) {
@@ -116,11 +137,15 @@ func (s *Simulator) counted(p *page) (n int, ok bool) {
 	case NoCount:
 		return 0, false
 	case CountOfPage:
-		return len(p.records), true
+		return len(p.rows), true
 	case CountShort:
 		return max(0, p.total-1), true
 	case CountLong:
 		return p.total + 1, true
+	case CountGlobal:
+		return p.visible, true
+	case CountSaturating:
+		return min(p.total, 100), true
 	}
 	return p.total, true
 }
@@ -128,8 +153,8 @@ func (s *Simulator) counted(p *page) (n int, ok bool) {
 // unexpandable says whether the alerts of one of a page's incidents cannot be
 // expanded.
 func (s *Simulator) unexpandable(p *page) bool {
-	return slices.ContainsFunc(p.records, func(rec record) bool {
-		return s.behaviour.Unexpandable[firstID+int64(rec.incident)]
+	return slices.ContainsFunc(p.rows, func(in row) bool {
+		return s.behaviour.Unexpandable[firstID+int64(in.incident)]
 	})
 }
 
@@ -154,7 +179,7 @@ func (s *Simulator) graphByID(r *http.Request, now ticks, text string) *answer {
 	if p.poisoned && s.behaviour.PoisonByID || expand && s.behaviour.UnexpandableByID && s.unexpandable(p) {
 		return refuse(http.StatusInternalServerError, "", "")
 	}
-	return &answer{status: http.StatusOK, contentType: graphType, one: p, graph: written(r, expand)}
+	return &answer{status: http.StatusOK, contentType: graphType, one: p, graph: s.written(r, expand)}
 }
 
 // graphAlerts answers a request for the alerts of one incident.
@@ -181,6 +206,10 @@ func (s *Simulator) graphAlerts(r *http.Request, now ticks, text string) *answer
 		return refuse(http.StatusInternalServerError, "", "")
 	}
 	l := &alertList{}
-	l.alerts(&s.content, &p.records[0], p.created[0], written(r, true).known)
-	return &answer{status: http.StatusOK, contentType: graphType, body: l.page(text, q)}
+	l.alerts(&s.content, &p.rows[0].record, s.written(r, true).known)
+	next := ""
+	if end := q.skip + q.top; end < len(l.ends) && q.top > 0 && (q.marked || !s.behaviour.NoNextLink) {
+		next = link(r, end)
+	}
+	return &answer{status: http.StatusOK, contentType: graphType, body: l.page(text, q, next)}
 }

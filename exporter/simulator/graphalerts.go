@@ -1,6 +1,10 @@
 package simulator
 
-import "fmt"
+import (
+	"fmt"
+	"net/url"
+	"slices"
+)
 
 // alertList writes the alerts of an incident as Graph has them, and knows
 // where each begins and ends. They are the same wherever they are served.
@@ -10,7 +14,7 @@ type alertList struct {
 }
 
 // alerts appends all alerts of an incident, with commas between them.
-func (l *alertList) alerts(c *content, rec *record, created ticks, known bool) {
+func (l *alertList) alerts(c *content, rec *record, known bool) {
 	var draw text
 	p := c.plan(&draw, rec)
 	start := len(l.t.b)
@@ -19,11 +23,11 @@ func (l *alertList) alerts(c *content, rec *record, created ticks, known bool) {
 			l.t.raw(`,`)
 		}
 		from := len(l.t.b)
-		c.graphAlert(&l.t, rec, created, n, start+p.want, known)
+		c.graphAlert(&l.t, rec, n, start+p.want, known)
 		l.ends = append(l.ends, [2]int{from, len(l.t.b)})
 	}
 	if !p.bare {
-		for n := range c.ownAlerts(rec, created) {
+		for n := range c.ownAlerts(rec) {
 			alert(n)
 		}
 	}
@@ -34,11 +38,39 @@ func (l *alertList) alerts(c *content, rec *record, created ticks, known bool) {
 	}
 }
 
-// page is the answer to a request for the alerts alone.
-func (l *alertList) page(id string, q query) []byte {
+// expand writes the alerts into their incident, as many as the rendering allows.
+func (c *content) expand(t *text, rec *record, f rendering) {
+	if f.hollow {
+		t.raw(`,"alerts":null`)
+		return
+	}
+	before := len(t.b)
+	t.raw(`,"alerts":[`)
+	l := alertList{t: text{b: t.b}}
+	l.alerts(c, rec, f.known)
+	t.b = l.t.b
+	var notes []byte
+	if f.tally {
+		notes = fmt.Appendf(notes, `,"alerts@odata.count":%d`, len(l.ends))
+	}
+	if f.most > 0 && f.most < len(l.ends) {
+		t.b = t.b[:l.ends[f.most-1][1]]
+		path := fmt.Sprintf("%s/%d/alerts", graphIncidents, firstID+int64(rec.incident))
+		notes = fmt.Appendf(notes, `,"alerts@odata.nextLink":"%s"`, linkTo(f.request, path, url.Values{}, f.most))
+	}
+	t.raw(`]`)
+	t.b = slices.Insert(t.b, before, notes...)
+}
+
+// page is the answer to a request for the alerts alone. The link to the next
+// page may be empty.
+func (l *alertList) page(id string, q query, next string) []byte {
 	b := fmt.Appendf(nil, `%s('%s')/alerts",`, graphContext, id)
 	if q.count {
 		b = fmt.Appendf(b, `"@odata.count":%d,`, len(l.ends))
+	}
+	if next != "" {
+		b = fmt.Appendf(b, `"@odata.nextLink":"%s",`, next)
 	}
 	b = append(b, `"value":[`...)
 	from := min(q.skip, len(l.ends))
@@ -52,11 +84,11 @@ func (l *alertList) page(id string, q query) []byte {
 }
 
 // graphAlert writes what alert writes, in Graph's words.
-func (c *content) graphAlert(t *text, rec *record, created ticks, n uint64, until int, known bool) {
+func (c *content) graphAlert(t *text, rec *record, n uint64, until int, known bool) {
 	c.reseed(t, streamAlert, uint64(rec.incident), n)
 	k := &kinds[t.below(len(kinds))]
 	device, user := uint64(t.below(4096)), uint64(t.below(8192))
-	at := created + ticks(t.below(600))*second + ticks(t.below(int(second)))
+	at := rec.created + ticks(t.below(600))*second + ticks(t.below(int(second)))
 	source, newer := graphSource(k)
 	if newer && !known {
 		source = unknownFuture

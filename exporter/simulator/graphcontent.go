@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 )
 
@@ -11,14 +12,20 @@ type rendering struct {
 	known  bool // with enum members behind the sentinel
 	bare   bool // without the annotation of expanded alerts
 
+	// How expanded alerts are cut: none of this concerns the truth.
+	most    int           // alerts, if not 0
+	tally   bool          // their number beside them
+	hollow  bool          // null instead of them
+	request *http.Request // asked for, which links are to fit
+
 	count   int // of a list, if counted
 	counted bool
 }
 
-func (f *rendering) line(c *content) func(b []byte, rec *record, created ticks, m Malformation) []byte {
-	return func(b []byte, rec *record, created ticks, m Malformation) []byte {
-		return c.graphRender(b, rec, created, *f, m)
-	}
+// line appends a row of an answer as the rendering says.
+func (f rendering) line(b []byte, c *content, in *row) []byte {
+	f.hollow = in.hollow
+	return c.graphRender(b, &in.record, f, in.broken)
 }
 
 const (
@@ -90,13 +97,13 @@ var graphOddities = [...]string{
 }
 
 // graphLine appends an incident without whitespace between tokens.
-func (c *content) graphLine(b []byte, rec *record, created ticks, f rendering) []byte {
-	return c.graphRender(b, rec, created, f, NoMalformation)
+func (c *content) graphLine(b []byte, rec *record, f rendering) []byte {
+	return c.graphRender(b, rec, f, NoMalformation)
 }
 
 // graphRender appends an incident, or what it is malformed to. Its alerts, if
 // they are expanded, come last.
-func (c *content) graphRender(b []byte, rec *record, created ticks, f rendering, m Malformation) []byte {
+func (c *content) graphRender(b []byte, rec *record, f rendering, m Malformation) []byte {
 	if m == NotAnObject {
 		return append(b, `"the incident could not be rendered"`...)
 	}
@@ -135,10 +142,10 @@ func (c *content) graphRender(b []byte, rec *record, created ticks, f rendering,
 	t.raw(`,"displayName":"`)
 	t.raw(p.kind.title)
 	t.raw(` on one endpoint","createdDateTime":`)
-	t.time(created)
+	t.time(rec.created)
 	if m != WithoutUpdated {
 		t.raw(`,"lastUpdateDateTime":`)
-		t.time(rec.updated)
+		t.updateTime(rec, m)
 	}
 	t.raw(`,"assignedTo":`)
 	t.orNull(assigned)
@@ -153,7 +160,7 @@ func (c *content) graphRender(b []byte, rec *record, created ticks, f rendering,
 	t.raw(`,"systemTags":[],"description":null,"lastModifiedBy":`)
 	t.orNull(assigned)
 	t.raw(`,"comments":[`)
-	c.graphComments(&t, rec, created)
+	c.graphComments(&t, rec)
 	t.raw(`],`)
 	t.raw(graphOddities[t.below(len(graphOddities))])
 	t.raw(`"priorityScore":`)
@@ -165,17 +172,14 @@ func (c *content) graphRender(b []byte, rec *record, created ticks, f rendering,
 			t.number(id)
 			t.raw(`')/alerts"`)
 		}
-		t.raw(`,"alerts":[`)
-		all := alertList{t: text{b: t.b}}
-		all.alerts(c, rec, created, f.known)
-		t.b = append(all.t.b, ']')
+		c.expand(&t, rec, f)
 	}
 	t.raw(`}`)
 	return t.b
 }
 
 // graphComments writes the comments that Defender has as well.
-func (c *content) graphComments(t *text, rec *record, created ticks) {
+func (c *content) graphComments(t *text, rec *record) {
 	for n := range min(rec.rev, 4) {
 		if n > 0 {
 			t.raw(`,`)
@@ -185,7 +189,7 @@ func (c *content) graphComments(t *text, rec *record, created ticks) {
 		t.raw(`","createdByDisplayName":"`)
 		t.raw(analysts[int(n+rec.incident)%len(analysts)])
 		t.raw(`","createdDateTime":`)
-		t.time(created + ticks(n+1)*((rec.updated-created)/5+1))
+		t.time(rec.created + ticks(n+1)*((rec.updated-rec.created)/5+1))
 		t.raw(`}`)
 	}
 }

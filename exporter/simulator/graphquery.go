@@ -33,7 +33,7 @@ func parseGraphQuery(raw string, bound UpperBound, orderBy bool) (query, *refusa
 			return q, refused
 		}
 	}
-	return q, nil
+	return q, q.follow(values, "BadRequest")
 }
 
 func (q *query) option(name, value string, bound UpperBound, orderBy bool) *refusal {
@@ -67,7 +67,7 @@ func (q *query) option(name, value string, bound UpperBound, orderBy bool) *refu
 		}
 	case name == "$filter":
 		return q.graphFilter(value, bound)
-	case name == nextMarker:
+	case name == nextMarker: // follow reads it
 	default:
 		return &refusal{"option", "BadRequest", fmt.Sprintf("The query parameter '%s' with the value '%s' is not supported.", name, value)}
 	}

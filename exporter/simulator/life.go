@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"fmt"
-	"sort"
 	"time"
 )
 
@@ -42,22 +41,36 @@ func (s *Simulator) begin() ticks {
 	return now
 }
 
-// update gives an incident its next version.
-func (s *Simulator) update(now ticks, i int32) int32 {
+// renew returns an incident's next version, with a new update time.
+func (s *Simulator) renew(now ticks, i int32) record {
 	r := s.world.next(i)
 	r.rev++
 	r.updated = s.tick(now, r.updated)
-	return s.world.add(now, s.due(now), r)[0]
+	return r
 }
 
-// churn updates n random incidents.
+// churn updates n random incidents, or fewer where some are gone.
 func (s *Simulator) churn(now ticks, n int) {
-	if len(s.world.incidents) == 0 {
+	w := &s.world
+	if len(w.incidents) == 0 {
 		return
 	}
 	for range n {
-		s.update(now, int32(s.rng.IntN(len(s.world.incidents))))
+		if i := int32(s.rng.IntN(len(w.incidents))); !w.incidents[i].gone {
+			r := s.renew(now, i)
+			w.add(now, s.due(now), r)
+		}
 	}
+}
+
+// create adds an incident, which is not visible yet, and returns its first
+// version.
+func (s *Simulator) create(now ticks) record {
+	w := &s.world
+	t := s.tick(now, 0)
+	r := record{incident: int32(len(w.incidents)), redirect: -1, created: t, updated: t}
+	w.incidents = append(w.incidents, incident{shown: -1})
+	return r
 }
 
 // Create adds an incident and returns its first version.
@@ -65,11 +78,18 @@ func (s *Simulator) Create() Version {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.begin()
-	w := &s.world
-	t := s.tick(now, 0)
-	r := record{incident: int32(len(w.incidents)), redirect: -1, updated: t}
-	w.incidents = append(w.incidents, incident{created: t, shown: -1})
-	return s.version(w.add(now, s.due(now), r)[0])
+	r := s.create(now)
+	return s.version(s.world.add(now, s.due(now), r)[0])
+}
+
+// CreateLate adds an incident that becomes visible by so much later than its
+// creation time, and returns its first version.
+func (s *Simulator) CreateLate(by time.Duration) Version {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.begin()
+	r := s.create(now)
+	return s.version(s.world.add(now, now+ticks(by/100), r)[0])
 }
 
 // Update gives the incident a new version with a new update time.
@@ -81,7 +101,37 @@ func (s *Simulator) Update(id int64) (Version, error) {
 	if !ok {
 		return Version{}, fmt.Errorf("update incident %d: not there", id)
 	}
-	return s.version(s.update(now, i)), nil
+	r := s.renew(now, i)
+	return s.version(s.world.add(now, s.due(now), r)[0]), nil
+}
+
+// UpdateLate does what Update does, but the version becomes visible by so much
+// later than its update time. The API serves what it replaces until then. An
+// update that becomes visible in the meantime keeps it from ever being visible.
+func (s *Simulator) UpdateLate(id int64, by time.Duration) (Version, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.begin()
+	i, ok := s.world.find(id)
+	if !ok {
+		return Version{}, fmt.Errorf("update incident %d late: not there", id)
+	}
+	r := s.renew(now, i)
+	return s.version(s.world.add(now, now+ticks(by/100), r)[0]), nil
+}
+
+// Vanish deletes the incident: neither lists nor its id lead to it any more.
+// Versions that were still late never become visible.
+func (s *Simulator) Vanish(id int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.begin()
+	i, ok := s.world.find(id)
+	if !ok {
+		return fmt.Errorf("delete incident %d: not there", id)
+	}
+	s.world.vanish(now, i)
+	return nil
 }
 
 // Bulk updates n random incidents (all, if there are fewer) in one identical
@@ -92,7 +142,7 @@ func (s *Simulator) Bulk(n int) []Version {
 	now := s.begin()
 	w := &s.world
 	w.last = max(w.last, now) + 1
-	some := s.sample(0, len(w.incidents), n)
+	some := s.some(n)
 	recs := make([]record, len(some))
 	for k, i := range some {
 		recs[k] = w.next(i)
@@ -142,64 +192,32 @@ func (s *Simulator) Merge(from, into int64) (source, target Version, err error) 
 func (s *Simulator) AlertChange(id int64) (Version, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.amend(id, "change an alert of", func(r *record) { r.alerts++ })
+}
+
+// Recreate changes the incident's creation time by up to a day, to one that is
+// not after its update time, which does not move. The change is visible when
+// one of AlertChange would be.
+func (s *Simulator) Recreate(id int64) (Version, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.amend(id, "recreate", func(r *record) {
+		by := 1 + ticks(s.rng.Int64N(int64(utcDay)))
+		if s.rng.IntN(2) == 0 || r.created+by > r.updated {
+			by = -by
+		}
+		r.created += by
+	})
+}
+
+// amend makes a version of an incident at its old update time.
+func (s *Simulator) amend(id int64, what string, change func(*record)) (Version, error) {
 	now := s.begin()
 	i, ok := s.world.find(id)
 	if !ok {
-		return Version{}, fmt.Errorf("change an alert of incident %d: not there", id)
+		return Version{}, fmt.Errorf("%s incident %d: not there", what, id)
 	}
 	r := s.world.next(i)
-	r.alerts++
+	change(&r)
 	return s.version(s.world.add(now, s.world.soonest(now, i), r)[0]), nil
-}
-
-// RandomIDs returns n different random incidents (all, if there are fewer).
-func (s *Simulator) RandomIDs(n int) []int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return ids(s.sample(0, len(s.world.incidents), n))
-}
-
-// RecentIDs returns n different random incidents out of those whose visible
-// update time is less than within ago (all of them, if there are fewer).
-func (s *Simulator) RecentIDs(n int, within time.Duration) []int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := &s.world
-	since := s.begin() - ticks(within/100)
-	first := sort.Search(len(w.order), func(i int) bool { return w.records[w.order[i]].updated > since })
-	some := s.sample(first, len(w.order), n)
-	for k, at := range some {
-		some[k] = w.records[w.order[at]].incident
-	}
-	return ids(some)
-}
-
-func ids(incidents []int32) []int64 {
-	out := make([]int64, len(incidents))
-	for k, i := range incidents {
-		out[k] = firstID + int64(i)
-	}
-	return out
-}
-
-// sample draws n different numbers from [lo, hi).
-func (s *Simulator) sample(lo, hi, n int) []int32 {
-	n = max(0, min(n, hi-lo))
-	if n*4 > hi-lo {
-		all := s.rng.Perm(hi - lo)
-		out := make([]int32, n)
-		for k := range out {
-			out[k] = int32(lo + all[k])
-		}
-		return out
-	}
-	out := make([]int32, 0, n)
-	seen := make(map[int32]bool, n)
-	for len(out) < n {
-		if i := int32(lo + s.rng.IntN(hi-lo)); !seen[i] {
-			seen[i] = true
-			out = append(out, i)
-		}
-	}
-	return out
 }

@@ -9,37 +9,6 @@ import (
 	"time"
 )
 
-// comparison is one term of a $filter on a time.
-type comparison struct {
-	created bool // the time of creation, else of the last update
-	op      string
-	at      ticks
-}
-
-// holds compares with both sides truncated to resolution.
-func (c comparison) holds(t, resolution ticks) bool {
-	t, at := truncate(t, resolution), truncate(c.at, resolution)
-	switch c.op {
-	case "ge":
-		return t >= at
-	case "gt":
-		return t > at
-	case "le":
-		return t <= at
-	case "lt":
-		return t < at
-	default:
-		return t == at
-	}
-}
-
-func truncate(t, resolution ticks) ticks {
-	if resolution <= 1 {
-		return t
-	}
-	return t - t%resolution
-}
-
 // equality is one term of a $filter on a text.
 type equality struct {
 	property string // as Defender names it
@@ -49,13 +18,15 @@ type equality struct {
 
 // query is what a list request asks for.
 type query struct {
-	top, skip int // top -1: not given
+	top, skip int  // top -1: not given
+	marked    bool // skip is the position of a followed nextLink
 	times     []comparison
 	texts     []equality
 
 	// Graph only.
 	order                  Order
 	ordered, expand, count bool
+	wall                   int // if not 0, lists end at this position
 }
 
 // refusal is a request that gets 400, and why. Kind, if not empty, is that of
@@ -97,12 +68,12 @@ func parseQuery(raw string, bound UpperBound) (query, *refusal) {
 			if refused := q.filter(value, bound); refused != nil {
 				return q, refused
 			}
-		case nextMarker:
+		case nextMarker: // below
 		default:
 			return q, &refusal{"option", "ODataError", fmt.Sprintf("The query parameter '%s' is not supported.", name)}
 		}
 	}
-	return q, nil
+	return q, q.follow(values, "ODataError")
 }
 
 // timeLiteral is a bare UTC time with up to seven fraction digits.

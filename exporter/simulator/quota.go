@@ -8,6 +8,22 @@ import (
 	"time"
 )
 
+// Limit allows N calls in any stretch of time of length Per.
+type Limit struct {
+	N   int
+	Per time.Duration
+}
+
+// QuotaDialect is how a 429 says when to come back.
+type QuotaDialect int
+
+const (
+	RetrySeconds  QuotaDialect = iota // Retry-After in whole seconds
+	RetryDecimal                      // Retry-After with three decimals
+	RetryHTTPDate                     // Retry-After as a date
+	RetryBodyOnly                     // the window's length in the body's message, code "429"; Graph does not say it there either
+)
+
 // quota remembers when there were calls, for as long as a limit needs to know.
 type quota struct{ calls []time.Time }
 

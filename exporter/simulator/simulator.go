@@ -10,8 +10,7 @@
 //
 //   - every incident that an answer holds is, byte for byte and whitespace
 //     between tokens apart, a version in Truth that was visible at the moment
-//     of the answer, as the API in question writes it (incidents that
-//     Behaviour.Malformed names excepted);
+//     of the answer, as the API in question writes it;
 //   - no answer shows an older state than an answer before it;
 //   - every update moves an incident to a later update time, and an update
 //     never hides it;
@@ -19,6 +18,12 @@
 //     same order get the same answers;
 //   - all time comes from package time, so that it runs on virtual time in a
 //     testing/synctest bubble, called through Transport.
+//
+// Some behaviours suspend a guarantee. With Behaviour.ReplicaLag an answer may
+// show an older state than the one before, which Truth had at the time that the
+// answer is behind. Truth knows neither the row that Behaviour.ZeroTime adds
+// nor what Behaviour.Malformed makes of an incident. It holds the alerts of an
+// incident whole, whatever AlertsPerExpand, AlertsCount and AlertsMissing do.
 //
 // What it answers follows the public documentation of the two services, as
 // gathered in the project's API reference. Bodies are generated for each
@@ -82,14 +87,6 @@ type Options struct {
 	TieShare float64
 	Tie      int
 }
-
-// Density is how the initial update times are spread.
-type Density int
-
-const (
-	Uniform     Density = iota
-	OfficeHours         // mostly Monday to Friday, 8 to 18 h UTC
-)
 
 // maxViolations bounds the list; a caller with more has made its point.
 const maxViolations = 1000
@@ -176,7 +173,7 @@ func (s *Simulator) Calls() Calls {
 
 // Violations returns what callers did that a good one does not, in order, the
 // first thousand. Each begins with its kind: "quota: ", "audience: ",
-// "nextlink: ", "option: ", "top: ", "skip: ", "auth: " or "path: ".
+// "option: ", "top: ", "skip: ", "auth: " or "path: ".
 func (s *Simulator) Violations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

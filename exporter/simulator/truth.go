@@ -14,28 +14,28 @@ type Version struct {
 
 	content *content
 	record  record
-	created ticks
 }
 
 // Line returns the incident as served, without whitespace between tokens. It
 // is generated anew at each call, the same each time.
 func (v *Version) Line() []byte {
-	return v.content.line(nil, &v.record, v.created)
+	return v.content.line(nil, &v.record)
 }
 
 // SHA256 is the hash of Line.
 func (v *Version) SHA256() [32]byte { return sha256.Sum256(v.Line()) }
 
-// GraphLine is Line as Graph serves it, with the alerts expanded.
+// GraphLine is Line as Graph serves it, with all alerts expanded and without
+// what AlertsPerExpand and AlertsCount put beside them.
 func (v *Version) GraphLine() []byte {
-	return v.content.graphLine(nil, &v.record, v.created, rendering{expand: true, known: true})
+	return v.content.graphLine(nil, &v.record, rendering{expand: true, known: true})
 }
 
 // GraphApart is what the incident and its alerts come to that Graph serves one
 // by one: the same as GraphLine, but for the annotation that some expanded
 // alerts have.
 func (v *Version) GraphApart() []byte {
-	return v.content.graphLine(nil, &v.record, v.created, rendering{expand: true, known: true, bare: true})
+	return v.content.graphLine(nil, &v.record, rendering{expand: true, known: true, bare: true})
 }
 
 // GraphSHA256 is the hash of GraphLine.
@@ -50,7 +50,6 @@ func (s *Simulator) version(r int32) Version {
 		Updated: rec.updated.String(),
 		content: &s.content,
 		record:  rec,
-		created: w.incidents[rec.incident].created,
 	}
 	from := rec.from
 	for _, p := range w.pending {
@@ -90,7 +89,8 @@ func (s *Simulator) Truth() []Version {
 // Final returns the version of each incident that is visible now, or was when
 // it grew too old to be, in the order of the incidents' ids. A version that is
 // still late is not among them, nor is an incident that was too old from the
-// start. What Poison and Malformed name is, though it cannot be read.
+// start or has vanished. What Poison and Malformed name is, though
+// it cannot be read.
 func (s *Simulator) Final() []Version {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,7 +3,6 @@ package simulator
 import (
 	"cmp"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sort"
 	"time"
@@ -38,7 +37,7 @@ func (t ticks) databaseTick() ticks {
 const firstID = 40001
 
 // record is one version of one incident. Its content is a function of the
-// record, its incident and the seed alone.
+// record and the seed alone.
 type record struct {
 	incident int32 // index
 	redirect int32 // index of the incident it was merged into, or -1
@@ -46,6 +45,7 @@ type record struct {
 	merged   int32 // incidents merged into this one
 	rev      int32 // updates so far
 	alerts   int32 // alert changes so far
+	created  ticks
 	updated  ticks
 	from     ticks // visible from; 0: it never was
 	until    ticks // visible until; 0: it still is
@@ -53,9 +53,9 @@ type record struct {
 
 // incident is what all versions of one have in common.
 type incident struct {
-	created ticks
-	latest  int32 // record
-	shown   int32 // record that is visible, or -1
+	latest int32 // record
+	shown  int32 // record that is visible, or -1
+	gone   bool  // deleted
 }
 
 // late is a version that becomes visible at a later time.
@@ -72,62 +72,9 @@ type world struct {
 	order     []int32  // visible records by (updated ascending, id descending)
 	pending   []late   // by due
 	last      ticks    // newest update time
+	began     ticks    // when the first versions became visible
+	vanished  int      // incidents that are gone
 	padded    map[int64]int
-}
-
-// populate makes the initial incidents.
-func (w *world) populate(opts *Options, rng *rand.Rand, now ticks) {
-	n := opts.Incidents
-	span := ticks(opts.Span / 100)
-	times := make([]ticks, n)
-	for i := range times {
-		t := now - ticks(rng.Int64N(int64(span)))
-		for opts.Density == OfficeHours && !officeHours(t) && rng.IntN(12) > 0 {
-			t = now - ticks(rng.Int64N(int64(span)))
-		}
-		if rng.IntN(2) == 0 {
-			t = min(t.databaseTick(), now)
-		}
-		times[i] = t
-	}
-	slices.Sort(times)
-	for i := 1; i < n; i++ {
-		if opts.TieShare > 0 && rng.Float64() < opts.TieShare {
-			times[i] = times[i-1]
-		}
-	}
-	if tie := min(opts.Tie, n); tie > 1 {
-		first := rng.IntN(n - tie + 1)
-		for i := range tie {
-			times[first+i] = times[first]
-		}
-	}
-
-	type both struct{ created, updated ticks }
-	all := make([]both, n)
-	for i, t := range times {
-		age := ticks(rng.ExpFloat64() * float64(36*time.Hour/100))
-		all[i] = both{t - min(age, 60*24*3600*second), t}
-	}
-	slices.SortFunc(all, func(a, b both) int { return cmp.Compare(a.created, b.created) })
-	w.incidents = make([]incident, n, n+n/8)
-	w.records = make([]record, n, n+n/4)
-	w.order = make([]int32, n, n+n/8)
-	for i, t := range all {
-		w.incidents[i] = incident{created: t.created, latest: int32(i), shown: int32(i)}
-		w.records[i] = record{incident: int32(i), redirect: -1, updated: t.updated, from: now,
-			rev: int32(rng.IntN(4))}
-		w.order[i] = int32(i)
-	}
-	slices.SortFunc(w.order, w.compare)
-	w.last = now
-}
-
-func officeHours(t ticks) bool {
-	days := int64(t / (24 * 3600 * second))
-	weekday := (days + 4) % 7 // 1970 began on a Thursday
-	hour := int64(t/(3600*second)) % 24
-	return weekday >= 1 && weekday <= 5 && hour >= 8 && hour < 18
 }
 
 // compare orders visible records as the index does.
@@ -139,10 +86,16 @@ func (w *world) compare(a, b int32) int {
 	return cmp.Compare(y.incident, x.incident)
 }
 
-// find returns the index of the incident with that id.
-func (w *world) find(id int64) (int32, bool) {
+// index returns that of the incident with an id, which may be gone.
+func (w *world) index(id int64) (int32, bool) {
 	i := id - firstID
 	return int32(i), i >= 0 && i < int64(len(w.incidents))
+}
+
+// find returns the index of the incident with that id, unless it is gone.
+func (w *world) find(id int64) (int32, bool) {
+	i, ok := w.index(id)
+	return i, ok && !w.incidents[i].gone
 }
 
 // settle makes visible what is due.
@@ -201,19 +154,38 @@ func (w *world) show(now ticks, recs ...int32) {
 		}
 		fresh, gone = append(fresh, r), append(gone, at)
 	}
-	if len(fresh) == 0 {
-		return
-	}
 	w.remove(gone)
-	lowest := slices.MinFunc(fresh, w.compare)
-	at, _ := slices.BinarySearchFunc(w.order, lowest, w.compare)
-	w.order = append(w.order, fresh...)
-	if len(fresh) == 1 {
-		copy(w.order[at+1:], w.order[at:])
-		w.order[at] = lowest
-		return
+	w.order = w.insert(w.order, fresh)
+}
+
+// vanish deletes an incident with its versions that are still late.
+func (w *world) vanish(now ticks, incident int32) {
+	in := &w.incidents[incident]
+	w.pending = slices.DeleteFunc(w.pending, func(p late) bool { return w.records[p.record].incident == incident })
+	if in.shown >= 0 {
+		w.records[in.shown].until = now
+		at, _ := slices.BinarySearchFunc(w.order, in.shown, w.compare)
+		w.remove([]int{at})
 	}
-	slices.SortFunc(w.order[at:], w.compare)
+	in.shown, in.gone = -1, true
+	w.vanished++
+}
+
+// insert puts records into a list that is in the index's order.
+func (w *world) insert(order, fresh []int32) []int32 {
+	if len(fresh) == 0 {
+		return order
+	}
+	lowest := slices.MinFunc(fresh, w.compare)
+	at, _ := slices.BinarySearchFunc(order, lowest, w.compare)
+	order = append(order, fresh...)
+	if len(fresh) == 1 {
+		copy(order[at+1:], order[at:])
+		order[at] = lowest
+		return order
+	}
+	slices.SortFunc(order[at:], w.compare)
+	return order
 }
 
 // remove takes positions out of the index in one pass.

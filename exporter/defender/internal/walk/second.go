@@ -1,0 +1,317 @@
+package walk
+
+import (
+	"errors"
+	"slices"
+	"time"
+)
+
+// piece is a part of one second: what was created in [since, until), either of
+// which may be the zero time, for no bound.
+type piece struct{ since, until time.Time }
+
+const (
+	// mostPieces bounds the questions about one second.
+	mostPieces = 100
+
+	// mostSteps bounds how far $skip is used within a piece, and mostLinks how
+	// far links are followed.
+	mostSteps, mostLinks = 300, 1000
+
+	// longAgo is how long before an update nothing is looked for that cannot be
+	// served: Microsoft keeps nothing for longer than half of that.
+	longAgo = 400 * 24 * time.Hour
+)
+
+var (
+	errTooMany   = errors.New("it holds more incidents than update and creation times tell apart")
+	errManyParts = errors.New("it takes too many questions to be read at once")
+)
+
+// second reads one second that does not fit one answer, or cannot be served as
+// a whole: in pieces by creation time, and those that are one second of
+// creation by $skip. first is an answer about all of it, or cause says why
+// there is none; with neither it is asked for.
+func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
+	end := s.Add(time.Second)
+	if cause != nil {
+		asked, ok, id, why, err := r.World.Singly(s, end)
+		if err != nil {
+			return err
+		}
+		if ok && why == nil {
+			return r.World.Shown(s, end, asked, false)
+		}
+		if ok {
+			return r.World.Unread(s, end, id, why)
+		}
+	}
+	var asked time.Time
+	var trouble error
+	id := ""
+	fail := func(why error, about string) {
+		if trouble == nil {
+			trouble, id = why, about
+		}
+	}
+	agenda := []piece{{}}
+	for n := 0; len(agenda) > 0; n++ {
+		p := agenda[len(agenda)-1]
+		agenda = agenda[:len(agenda)-1]
+		if n == mostPieces {
+			fail(errManyParts, "")
+			break
+		}
+		q := Question{From: s, To: end, Since: p.since, Until: p.until, Top: r.Top}
+		a, unserved := first, cause
+		if first, cause = nil, nil; a == nil && unserved == nil {
+			var err error
+			a, err = r.ask(q)
+			if err != nil && !errors.As(err, &unserved) {
+				return err
+			}
+		}
+		var parts []piece
+		switch {
+		case unserved != nil:
+			parts = p.halves(s)
+		case a.Partial != nil:
+			fail(a.Partial, "")
+			continue
+		default:
+			if asked.IsZero() || a.Asked.Before(asked) {
+				asked = a.Asked
+			}
+			if r.whole(a) {
+				continue
+			}
+			if done, err := r.linked(a); err != nil || done {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			if a.astray {
+				// Creation times tell nothing apart here.
+				q.Since, q.Until, agenda = time.Time{}, time.Time{}, nil
+			} else {
+				parts = p.split(a.in)
+			}
+		}
+		if parts != nil {
+			agenda = append(agenda, parts...)
+			continue
+		}
+		sweptAt, why, about, err := r.sweeps(q)
+		if err != nil {
+			return err
+		}
+		if asked.IsZero() || !sweptAt.IsZero() && sweptAt.Before(asked) {
+			asked = sweptAt
+		}
+		if why != nil {
+			fail(why, about)
+		}
+	}
+	if trouble != nil {
+		return r.World.Unread(s, end, id, trouble)
+	}
+	return r.World.Shown(s, end, asked, false)
+}
+
+// split divides a piece where the rows that were seen of it were created: nil
+// if it is one second of creation already.
+func (p piece) split(rows []Row) []piece {
+	var times []time.Time
+	for _, row := range rows {
+		times = append(times, row.Created.Truncate(time.Second))
+	}
+	if len(times) == 0 {
+		return nil
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	first, last := times[0], times[len(times)-1]
+	if first.Equal(last) {
+		next := first.Add(time.Second)
+		if p.since.Equal(first) && p.until.Equal(next) {
+			return nil
+		}
+		var parts []piece
+		if !p.since.Equal(first) {
+			parts = append(parts, piece{p.since, first})
+		}
+		if !p.until.Equal(next) {
+			parts = append(parts, piece{next, p.until})
+		}
+		return append(parts, piece{first, next})
+	}
+	middle := times[len(times)/2]
+	if middle.Equal(first) {
+		middle = first.Add(time.Second)
+	}
+	return []piece{{p.since, middle}, {middle, p.until}}
+}
+
+// halves divides a piece of which nothing was seen: nil if it is one second of
+// creation, or lies where nothing is to be expected. s is the second of update.
+func (p piece) halves(s time.Time) []piece {
+	at := func(t time.Time) []piece { return []piece{{p.since, t}, {t, p.until}} }
+	switch {
+	case p.until.IsZero() && p.since.IsZero():
+		return at(s.Add(time.Second)) // what was created before it was updated, and what was not
+	case p.until.IsZero():
+		return nil
+	case p.since.IsZero():
+		back := max(time.Hour, 4*s.Sub(p.until))
+		if back > longAgo {
+			return nil
+		}
+		return at(s.Add(-back))
+	case p.until.Sub(p.since) > time.Second:
+		return at(p.since.Add(p.until.Sub(p.since) / 2).Truncate(time.Second))
+	}
+	return nil
+}
+
+// version is what a sweep knows a row by.
+type version struct {
+	id string
+	at int64
+}
+
+// sweeps reads a question by $skip, twice: it is believed if both bring the
+// same rows, each of them once. why says why it is not.
+func (r *Reader) sweeps(q Question) (asked time.Time, why error, id string, err error) {
+	asked, first, why, id, err := r.sweep(q)
+	if err != nil || why != nil {
+		return asked, why, id, err
+	}
+	_, second, why, id, err := r.sweep(q)
+	if err != nil || why != nil {
+		return asked, why, id, err
+	}
+	if len(first) != len(second) {
+		return asked, errTooMany, "", nil
+	}
+	for v := range first {
+		if !second[v] {
+			return asked, errTooMany, "", nil
+		}
+	}
+	return asked, nil, "", nil
+}
+
+func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why error, id string, err error) {
+	rows = map[version]bool{}
+	var trouble error
+	top := r.Top
+	last, unread := 0, 0 // rows of the last answer, and incidents that were stepped over
+	for n := 0; ; n++ {
+		if n == mostSteps {
+			return asked, rows, errTooMany, "", nil
+		}
+		q.Top, q.Skip = top, len(rows)+unread
+		a, err := r.ask(q)
+		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
+			if top > 1 {
+				top = max(1, top/10)
+				continue
+			}
+			// One incident: over it, if it can be had by its id or not.
+			fetched := false
+			if unserved.ID != "" {
+				if fetched, err = r.World.Fetch(unserved.ID); err != nil {
+					return asked, rows, nil, "", err
+				}
+			}
+			if !fetched && trouble == nil {
+				trouble, id = unserved, unserved.ID
+			}
+			unread++
+			top = r.Top
+			continue
+		}
+		if err != nil {
+			return asked, rows, nil, "", err
+		}
+		if n == 0 {
+			asked = a.Asked
+		}
+		if a.Partial != nil {
+			return asked, rows, a.Partial, "", nil
+		}
+		if len(a.Rows) == 0 {
+			break
+		}
+		for _, row := range a.in {
+			v := version{row.ID, row.Updated.UnixNano()}
+			if rows[v] {
+				return asked, rows, errTooMany, "", nil // positions moved
+			}
+			rows[v] = true
+		}
+		if len(a.in) < len(a.Rows) {
+			return asked, rows, errTooMany, "", nil
+		}
+		last = len(a.Rows)
+	}
+	// A limit of $skip that answers empty is a round number, and the answer
+	// before it is a full one.
+	if end := len(rows) + unread; trouble == nil && end > 0 && (top > 1 && last >= min(top, r.Know.Longest) || end%50 == 0) {
+		return asked, rows, errTooMany, "", nil
+	}
+	return asked, rows, trouble, id, nil
+}
+
+// linked follows the link of an answer that has one, and says whether that has
+// shown all of what the answer was asked for: the links have an end, and the
+// first question, asked again, brings no row that is not among theirs.
+func (r *Reader) linked(a *answered) (bool, error) {
+	if a.More == "" || a.Partial != nil {
+		return false, nil
+	}
+	if _, one := a.second(); !one && len(a.Rows) > 0 {
+		return false, nil // spans tell more, sooner
+	}
+	rows := map[version]bool{}
+	note := func(b *answered) {
+		for _, row := range b.in {
+			rows[version{row.ID, row.Updated.UnixNano()}] = true
+		}
+	}
+	note(a)
+	followed := map[string]bool{}
+	for next := a.More; next != ""; {
+		if followed[next] || len(followed) == mostLinks {
+			return false, nil
+		}
+		followed[next] = true
+		q := a.Question
+		q.Next = next
+		b, err := r.ask(q)
+		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if b.Partial != nil {
+			return false, nil
+		}
+		note(b)
+		next = b.More
+	}
+	b, err := r.ask(a.Question)
+	if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, row := range b.in {
+		if !rows[version{row.ID, row.Updated.UnixNano()}] {
+			return false, nil
+		}
+	}
+	return b.Partial == nil, nil
+}
