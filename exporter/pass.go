@@ -311,7 +311,15 @@ func (p *pass) deep(ctx context.Context) error {
 	p.due = due
 	p.stop = time.Now().Add(p.e.cfg.RunTimeout / share)
 	defer func() { p.stop = time.Time{} }()
-	for _, s := range slices.Backward(p.covered.Unsettled(l.Deep, l.Settle, due)) {
+	all := p.covered.Unsettled(l.Deep, l.Settle, due)
+	// The first second of all comes last: it says when this was done.
+	if len(all) == 0 {
+		return nil
+	}
+	mark := all[0]
+	mark.To.Time = mark.From.Add(time.Second)
+	all = append([]ledger.Span{mark}, ledger.Subtract(all, []ledger.Span{mark})...)
+	for _, s := range slices.Backward(all) {
 		if err := p.stretch(ctx, Reading{Span: s, Again: true}); err != nil {
 			return err
 		}
@@ -344,11 +352,15 @@ func (p *pass) audit(ctx context.Context) error {
 		p.e.audits = ledger.Pieces(ordered, pieces)
 	}
 	next := p.e.audits[0]
-	_, whole, err := p.e.source.Once(ctx, next, true, &p.writer)
-	if err != nil {
+	rest := p.e.audits[1:]
+	served, whole, err := p.e.source.Once(ctx, next, true, &p.writer)
+	if err != nil || p.e.audits == nil { // or the order was contradicted
 		return err
 	}
-	p.e.audits = p.e.audits[1:]
+	if p.e.audits = rest; !served {
+		p.e.audits = append(p.e.audits, next)
+		return nil
+	}
 	if length := next.To.Sub(next.From.Time); !whole && length > time.Second {
 		middle := next.From.Add(length / 2).Truncate(time.Second)
 		p.e.audits = append([]ledger.Span{span(next.From.Time, middle), span(middle, next.To.Time)}, p.e.audits...)

@@ -172,22 +172,19 @@ func (w *writer) claim(c ledger.Claim) {
 	w.covered = w.covered.Add(c)
 	w.dirty = w.dirty || !c.Order && len(w.covered.Ordered()) != before || !w.due.IsZero()
 	w.entry.Unfetched = without(w.entry.Unfetched, s)
-	// Neighbours that one question more would have shown together are one; what
-	// was read by order stays as it was shown, for the audit.
+	// Neighbours that were asked for in one second are one; what was read by
+	// order stays as it was shown, for the audit.
 	for i := range w.entry.Read {
 		r := &w.entry.Read[i]
-		if r.Order || c.Order || r.Asked.Sub(c.Asked.Time).Abs() > w.e.cfg.Settle {
+		if r.Order || c.Order || !r.Asked.Equal(c.Asked.Time) {
 			continue
 		}
-		if r.From.Equal(c.To.Time) || r.To.Equal(c.From.Time) {
-			if c.From.Before(r.From.Time) {
-				r.From = c.From
-			} else {
-				r.To = c.To
-			}
-			if c.Asked.Before(r.Asked.Time) {
-				r.Asked = c.Asked
-			}
+		if r.From.Equal(c.To.Time) {
+			r.From = c.From
+			return
+		}
+		if r.To.Equal(c.From.Time) {
+			r.To = c.To
 			return
 		}
 	}

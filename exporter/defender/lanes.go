@@ -90,7 +90,10 @@ func (r *reading) start(l *lane) {
 // walk reads the lane's stretch. A panic costs this reading.
 func (l *lane) walk() (err error) {
 	defer caught(&err)
-	return l.reader.Read(l.floor, l.to)
+	if err = l.reader.Read(l.floor, l.to); errors.Is(err, walk.ErrIgnored) {
+		return &IgnoredFilterError{err}
+	}
+	return err
 }
 
 // caught turns a panic into an error, with where it came from.
@@ -102,7 +105,7 @@ func caught(err *error) {
 
 // half makes a lane of the lower half of the longest rest, nil if none is worth it.
 func (r *reading) half(ctx context.Context) *lane {
-	if r.once || len(r.lanes) >= r.s.client.lanes() || r.err != nil || ctx.Err() != nil {
+	if r.once || !r.s.dialect.known() || len(r.lanes) >= r.s.client.lanes() || r.err != nil || ctx.Err() != nil {
 		return nil
 	}
 	var longest *lane

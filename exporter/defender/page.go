@@ -157,7 +157,7 @@ func (s *Source) list(ctx context.Context, q walk.Question, bare bool, tries int
 	for {
 		as := s.dialect.now()
 		if as == noBound && bounded {
-			return p, errNoBound
+			return p, walk.ErrNoBound
 		}
 		path, query := s.cfg.Path, s.options(q, as, bare).Encode()
 		if q.Next != "" {

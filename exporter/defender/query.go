@@ -62,6 +62,13 @@ func (d *dialect) now() bound {
 	return d.bound
 }
 
+// known says whether an upper bound has been taken in this run.
+func (d *dialect) known() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.accepted
+}
+
 func (d *dialect) accept(b bound) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -112,9 +112,6 @@ func (s *Source) Usage() exporter.Usage {
 	return u
 }
 
-// errNoBound says that the server takes no upper bound in any form.
-var errNoBound = errors.New("the API takes no upper bound of time")
-
 // oneCannot says whether an error may be about one of the incidents that were
 // asked for: the API fails to serve it, in time or at all, or serves what
 // cannot be read.
@@ -199,3 +196,10 @@ func (s *Source) Once(ctx context.Context, what ledger.Span, audit bool, to expo
 	defer func() { <-r.turn }()
 	return l.reader.Once(what.From.Time, what.To.Time, audit)
 }
+
+// IgnoredFilterError says that answers hold what was not asked for, so that
+// nothing that they show can be relied on.
+type IgnoredFilterError struct{ Err error }
+
+func (e *IgnoredFilterError) Error() string { return e.Err.Error() }
+func (e *IgnoredFilterError) Unwrap() error { return e.Err }

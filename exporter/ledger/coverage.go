@@ -195,23 +195,26 @@ func (c Coverage) Without(s Span) Coverage {
 }
 
 // Aged returns the coverage in as few claims as can be: what was asked for
-// long enough after itself says only how long. With a due that is not zero, a
-// deep reading has been due since then: what it has read, which was asked for
-// at due or later, is kept apart from what is left, so that one that ends
-// early goes on where it was.
+// long enough after itself says only how long. Two things keep when they were
+// asked for: the first second that is not settled deeply, so that it is known
+// when that was last tried; and, with a due that is not zero, what a deep
+// reading that is due since then has read again, which was asked for at due or
+// later, so that one that ends early goes on where it was.
 func (c Coverage) Aged(l Lateness, due time.Time) Coverage {
-	// What ends before kept, and was asked for at due or later, is settled
-	// whenever that was. From kept on, After says as well that it was at due or later.
+	// What was asked for at due or later is settled up to here whenever that
+	// was. From here on, to be settled says by itself that it was at due or later.
 	kept := due.Add(-l.Overlap - l.Settle).Truncate(time.Second)
 	since := func(x Claim) bool { return !due.IsZero() && !x.Asked.Before(due) }
 	var out Coverage
+	first := true // nothing so far is not settled deeply
 	for _, x := range c {
 		if x.After > 0 {
+			first = first && time.Duration(x.After) >= l.Deep
 			out = append(out, x)
 			continue
 		}
 		rest := x
-		// until takes off the rest what lies before end.
+		// until takes off the rest what lies before end. With an after it says only that.
 		until := func(end time.Time, after time.Duration) {
 			if !end.After(rest.From.Time) || !rest.From.Before(rest.To.Time) {
 				return
@@ -224,12 +227,12 @@ func (c Coverage) Aged(l Lateness, due time.Time) Coverage {
 			if after > 0 {
 				part.Asked, part.After = Time{}, Duration(after)
 			}
+			first = first && after >= l.Deep
 			out = out.append(part, func(last Claim) bool {
 				if since(last) != since(part) {
 					return false
 				}
-				apart := last.Asked.Sub(part.Asked.Time).Abs()
-				return apart <= l.Settle || since(part) && !part.To.After(kept)
+				return since(part) || last.Asked.Sub(part.Asked.Time).Abs() <= l.Settle
 			})
 		}
 		settled := func(after time.Duration) time.Time { return x.Asked.Add(-after - l.Settle).Truncate(time.Second) }
@@ -237,9 +240,10 @@ func (c Coverage) Aged(l Lateness, due time.Time) Coverage {
 		if since(x) {
 			until(kept, 0)
 		}
-		if l.Overlap > 0 {
-			until(settled(l.Overlap), l.Overlap)
+		if first {
+			until(rest.From.Add(time.Second), 0)
 		}
+		until(settled(l.Overlap), l.Overlap)
 		until(rest.To.Time, 0)
 	}
 	return out.merged()
@@ -297,13 +301,22 @@ func (c Coverage) Unsettled(after, settle time.Duration, since time.Time) []Span
 }
 
 // DeepDue returns when what is not settled deeply has to be read again, the
-// zero time if there is nothing.
+// zero time if there is nothing: Every after the first of it was last asked for,
+// or if that is not known, Every after it could have been settled.
 func (c Coverage) DeepDue(l Lateness) time.Time {
-	unsettled := c.Unsettled(l.Deep, l.Settle, time.Time{})
-	if len(unsettled) == 0 {
-		return time.Time{}
+	for _, x := range c {
+		switch {
+		case x.After > 0 && time.Duration(x.After) >= l.Deep:
+		case x.After > 0:
+			return x.From.Add(l.Deep + l.Settle + l.Every)
+		default:
+			if end := x.Asked.Add(-l.Deep - l.Settle).Truncate(time.Second); !end.Before(x.To.Time) {
+				continue
+			}
+			return x.Asked.Add(l.Every)
+		}
 	}
-	return unsettled[0].From.Add(l.Deep + l.Settle + l.Every)
+	return time.Time{}
 }
 
 // Ordered returns the stretches that were read by the server's order.

@@ -172,6 +172,31 @@ func TestTimesThatCannotBeReadAreNotWritten(t *testing.T) {
 	}
 }
 
+// TestMembers: names that two readers would read differently are refused,
+// however many there are. Ids are none.
+func TestMembers(t *testing.T) {
+	names := func(n int) string {
+		text := ""
+		for i := range n {
+			text += fmt.Sprintf(`"a%d":%d,`, i, i)
+		}
+		return text
+	}
+	for text, ok := range map[string]bool{
+		`{}`: true, `{"a":1,"b_2":{"a":[{"a":1},{"a":2}]},"":0}`: true, `{"how":{"A":"","a":"","é":"","\u0041b":""}}`: true,
+		`{"a":1,"a":1}`: false, `{"a":1,"b":2,"\u0061":3}`: false, `{"b":{"a":1,"a":2}}`: false, `{"b":[0,{"a":1,"a":2}]}`: false,
+		`{"A":1}`: false, `{"b":[[{"aB":1}]]}`: false, `{"é":1}`: false, `{"\u017feq":1}`: false, `{"\u212a":1}`: false, `{"a b":1}`: false, `{"a-b":1}`: false,
+		`{"how":{"a":"","a":""}}`: false, `{"how":{"a":{"how":1,"B":2}}}`: false, `{"how":{"A":"","\u0041":""}}`: false,
+		`{` + names(64) + `"z":1}`: true, `{` + names(500) + `"z":1}`: true, `{` + names(63) + `"a0":1}`: false, `{` + names(64) + `"a0":1}`: false, `{` + names(64) + `"a63":1}`: false,
+		`{` + names(65) + `"a64":1}`: false, `{` + names(500) + `"a0":1}`: false, `{` + names(500) + `"a499":1}`: false, `{` + names(500) + `"a250":1}`: false,
+		`{"a":`: false, `{"a"`: false, `[`: false, ``: false, `{"a":1]`: false,
+	} {
+		if err := members([]byte(text)); (err == nil) != ok {
+			t.Errorf("%.80s: %v", text, err)
+		}
+	}
+}
+
 // TestNestingWithoutEnd: what would take all of the stack is refused.
 func TestNestingWithoutEnd(t *testing.T) {
 	n := 8 << 20
@@ -228,6 +253,7 @@ func adoptAny(t testing.TB, c Compression, data, known []byte) *Manifest {
 	commit(t, l, day.Add(time.Minute), [][]byte{known}, nil)
 	covered := l.Head().Covered
 	mem.Set(l.Head().Next, data)
+	l = begin(t, mem, stream, day, c) // a new process, which knows nothing yet
 	adopt(t, l, day.Add(2*time.Minute))
 	m := l.Head()
 	if m.Adopted == (m.Void != "") || m.Void != "" && len(m.Versions) > 0 || len(m.Read) > 0 || !slices.Equal(m.Covered, covered) {
@@ -260,18 +286,19 @@ func TestWhatIsNoBatchIsVoid(t *testing.T) {
 		lines [][]byte
 		void  string
 	}{
-		"as many lines as there may be": {many[:maxLines], ""},
-		"one line more":                 {many, "more than 50000 lines"},
-		"a line of the chain":           {[][]byte{known, incident(2, day, "x")}, "in the chain already"},
-		"a line twice":                  {[][]byte{incident(3, day, "x"), incident(2, day, "x"), incident(3, day, "x")}, "in the chain already"},
-		"in any order":                  {[][]byte{incident(3, day, "x"), incident(2, day.Add(time.Second), "x"), incident(2, day, "x")}, ""},
-		"two lines of a version":        {[][]byte{incident(3, day, "x"), incident(3, day, "y")}, ""},
-		"whitespace":                    {[][]byte{[]byte(`{"incidentId": 2,"lastUpdateTime":"2026-03-02T08:00:00Z"}`)}, "whitespace"},
-		"no incident":                   {[][]byte{[]byte(`{"error":"<html>"}`)}, "not an incident"},
-		"no JSON":                       {[][]byte{[]byte(`x`)}, "invalid JSON"},
-		"an id that is no text":         {[][]byte{[]byte(`{"incidentId":"` + "\xff" + `","lastUpdateTime":"2026-03-02T08:00:00Z"}`)}, "not an incident"},
-		"an id without end":             {[][]byte{[]byte(`{"incidentId":"` + strings.Repeat("x", 1<<20) + `","lastUpdateTime":"2026-03-02T08:00:00Z"}`)}, "not an incident"},
-		"a time without end":            {[][]byte{[]byte(`{"incidentId":2,"lastUpdateTime":"2026-03-02T08:00:00.` + strings.Repeat("0", 1<<20) + `Z"}`)}, "not an incident"},
+		"as many lines as there may be":           {many[:maxLines], ""},
+		"one line more":                           {many, "more than 50000 lines"},
+		"a line of the chain":                     {[][]byte{known, incident(2, day, "x")}, "in the chain already"},
+		"a line of the chain, behind a later one": {[][]byte{incident(2, day.Add(time.Second), "x"), known}, "in the chain already"},
+		"a line twice":                            {[][]byte{incident(3, day, "x"), incident(2, day, "x"), incident(3, day, "x")}, "in the chain already"},
+		"in any order":                            {[][]byte{incident(3, day, "x"), incident(2, day.Add(time.Second), "x"), incident(2, day, "x")}, ""},
+		"two lines of a version":                  {[][]byte{incident(3, day, "x"), incident(3, day, "y")}, ""},
+		"whitespace":                              {[][]byte{[]byte(`{"incidentId": 2,"lastUpdateTime":"2026-03-02T08:00:00Z"}`)}, "whitespace"},
+		"no incident":                             {[][]byte{[]byte(`{"error":"<html>"}`)}, "not an incident"},
+		"no JSON":                                 {[][]byte{[]byte(`x`)}, "invalid JSON"},
+		"an id that is no text":                   {[][]byte{[]byte(`{"incidentId":"` + "\xff" + `","lastUpdateTime":"2026-03-02T08:00:00Z"}`)}, "not an incident"},
+		"an id without end":                       {[][]byte{[]byte(`{"incidentId":"` + strings.Repeat("x", 1<<20) + `","lastUpdateTime":"2026-03-02T08:00:00Z"}`)}, "not an incident"},
+		"a time without end":                      {[][]byte{[]byte(`{"incidentId":2,"lastUpdateTime":"2026-03-02T08:00:00.` + strings.Repeat("0", 1<<20) + `Z"}`)}, "not an incident"},
 	} {
 		if testing.Short() && len(c.lines) == maxLines {
 			continue

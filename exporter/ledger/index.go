@@ -130,6 +130,22 @@ func (l *Ledger) LoadIndex(ctx context.Context, from time.Time) error {
 	return err
 }
 
+// leastDepth is how far back from the latest line a row loads the index at least.
+const leastDepth = time.Hour
+
+// loadFor loads the index for a row. Rows come newest first, and each further
+// back would walk along the chain once more: so it goes twice as far back from
+// the latest line as the row needs.
+func (l *Ledger) loadFor(ctx context.Context, at time.Time) error {
+	if x := l.index; l.head == nil || x.loaded && !at.Before(x.from) {
+		return nil
+	}
+	if depth := l.head.Latest.Sub(at); depth >= 0 {
+		at = at.Add(-max(depth, leastDepth))
+	}
+	return l.LoadIndex(ctx, at)
+}
+
 // ErrOpenBatch says that a row may only differ in order from a line of the open
 // batch, which can be compared once it is committed.
 var ErrOpenBatch = errors.New("the open batch has another line of this incident and time")
@@ -139,7 +155,7 @@ var ErrOpenBatch = errors.New("the open batch has another line of this incident 
 // differs from the stored one only in the order of members or elements. It
 // loads the index as far as the row needs. ErrOpenBatch: commit b, and ask again.
 func (l *Ledger) Contains(ctx context.Context, r *Row, line []byte, b *Batch) (bool, error) {
-	if err := l.LoadIndex(ctx, r.At); err != nil {
+	if err := l.loadFor(ctx, r.At); err != nil {
 		return false, err
 	}
 	e, in := fingerprint(r.ID, r.At, r.SHA256)

@@ -139,10 +139,9 @@ func TestOrderAloneIsNoVersion(t *testing.T) {
 			}
 		}
 		// Of two stored lines of the version it may be like either, in any manifest.
-		other := variant(`"a":[],"z":1`)
-		commit(t, l, until(l).Add(time.Minute), [][]byte{other}, nil)
+		commit(t, l, until(l).Add(time.Minute), [][]byte{variant(`"a":[],"z":1`), variant(`"a":[],"z":2`)}, nil)
 		l = begin(t, mem, stream, day, c)
-		for _, text := range []string{`"z":1,"a":[]`, `"b":null,"a":[1,2,{"x":1.0,"y":"\u003c"}]`} {
+		for _, text := range []string{`"z":1,"a":[]`, `"z":2,"a":[]`, `"b":null,"a":[1,2,{"x":1.0,"y":"\u003c"}]`} {
 			r := row(t, variant(text))
 			if got, err := l.Contains(t.Context(), &r, variant(text), nil); !got || err != nil {
 				t.Errorf("%s: %s: %v, %v", c, text, got, err)
@@ -512,4 +511,36 @@ func TestIndexKnowsWhatRivalsCommit(t *testing.T) {
 		t.Errorf("%d manifests were read again", got)
 	}
 	sound(t, mem)
+}
+
+// TestIndexIsLoadedInFewWalks: rows come newest first, each further back than
+// the one before, into a chain whose every manifest has a late line.
+func TestIndexIsLoadedInFewWalks(t *testing.T) {
+	day := instant("2026-03-02T08:00:00Z")
+	mem := sinktest.NewMem()
+	l := begin(t, mem, stream, day.Add(-180*24*time.Hour), "gzip")
+	const manifests, rows = 20, 2000
+	var oldest []byte
+	for i := range manifests {
+		oldest = incident(i, day.Add(-time.Duration(i*9)*24*time.Hour), "old")
+		commit(t, l, until(l), [][]byte{incident(100+i, day.Add(time.Duration(i)*time.Second), "late"), oldest}, nil)
+	}
+	l = begin(t, mem, stream, day, "gzip")
+	gets := loads(mem, func() {
+		for i := range rows {
+			line := incident(1000+i, day.Add(-time.Duration(i)*(180*24*time.Hour/rows)), "new")
+			r := row(t, line)
+			if known, err := l.Contains(t.Context(), &r, line, nil); known || err != nil {
+				t.Fatalf("%s: %v, %v", line, known, err)
+			}
+		}
+		r := row(t, oldest)
+		if known, err := l.Contains(t.Context(), &r, oldest, nil); !known || err != nil {
+			t.Fatalf("%s: %v, %v", oldest, known, err)
+		}
+	})
+	t.Logf("%d manifests were read for %d rows", gets, rows)
+	if gets > 15*manifests {
+		t.Errorf("%d manifests were read for %d rows", gets, rows)
+	}
 }

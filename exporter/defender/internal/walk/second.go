@@ -2,6 +2,7 @@ package walk
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"time"
 )
@@ -85,17 +86,18 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 			if r.whole(a) {
 				continue
 			}
-			if done, err := r.linked(a); err != nil || done {
-				if err != nil {
-					return err
-				}
-				continue
-			}
 			if a.astray {
 				// Creation times tell nothing apart here.
 				q.Since, q.Until, agenda = time.Time{}, time.Time{}, nil
 			} else {
 				parts = p.split(a.in)
+			}
+			if parts == nil {
+				if done, err := r.linked(a); err != nil {
+					return err
+				} else if done {
+					continue
+				}
 			}
 		}
 		if parts != nil {
@@ -190,13 +192,8 @@ func (r *Reader) sweeps(q Question) (asked time.Time, why error, id string, err 
 	if err != nil || why != nil {
 		return asked, why, id, err
 	}
-	if len(first) != len(second) {
+	if !maps.Equal(first, second) {
 		return asked, errTooMany, "", nil
-	}
-	for v := range first {
-		if !second[v] {
-			return asked, errTooMany, "", nil
-		}
 	}
 	return asked, nil, "", nil
 }
@@ -264,42 +261,15 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 }
 
 // linked follows the link of an answer that has one, and says whether that has
-// shown all of what the answer was asked for: the links have an end, and the
-// first question, asked again, brings no row that is not among theirs.
+// shown all of what the answer was asked for: followed twice to their end, the
+// links bring the same rows, each of them once.
 func (r *Reader) linked(a *answered) (bool, error) {
-	if a.More == "" || a.Partial != nil {
-		return false, nil
-	}
-	if _, one := a.second(); !one && len(a.Rows) > 0 {
+	if _, one := a.second(); a.More == "" || a.Partial != nil || !one && len(a.Rows) > 0 {
 		return false, nil // spans tell more, sooner
 	}
-	rows := map[version]bool{}
-	note := func(b *answered) {
-		for _, row := range b.in {
-			rows[version{row.ID, row.Updated.UnixNano()}] = true
-		}
-	}
-	note(a)
-	followed := map[string]bool{}
-	for next := a.More; next != ""; {
-		if followed[next] || len(followed) == mostLinks {
-			return false, nil
-		}
-		followed[next] = true
-		q := a.Question
-		q.Next = next
-		b, err := r.ask(q)
-		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if b.Partial != nil {
-			return false, nil
-		}
-		note(b)
-		next = b.More
+	first, err := r.follow(a)
+	if err != nil || first == nil {
+		return false, err
 	}
 	b, err := r.ask(a.Question)
 	if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
@@ -308,10 +278,35 @@ func (r *Reader) linked(a *answered) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, row := range b.in {
-		if !rows[version{row.ID, row.Updated.UnixNano()}] {
-			return false, nil
+	second, err := r.follow(b)
+	return err == nil && second != nil && maps.Equal(first, second), err
+}
+
+// follow returns the rows of an answer and of all behind its links, nil if one
+// of them is there twice, or if the links have no end.
+func (r *Reader) follow(a *answered) (map[version]bool, error) {
+	rows, q := map[version]bool{}, a.Question
+	for n := 0; ; n++ {
+		for _, row := range a.in {
+			v := version{row.ID, row.Updated.UnixNano()}
+			if rows[v] {
+				return nil, nil
+			}
+			rows[v] = true
+		}
+		if a.Partial != nil || n == mostLinks {
+			return nil, nil
+		}
+		if q.Next = a.More; q.Next == "" {
+			return rows, nil
+		}
+		var err error
+		a, err = r.ask(q)
+		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
-	return b.Partial == nil, nil
 }

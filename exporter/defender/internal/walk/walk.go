@@ -10,8 +10,8 @@
 //   - all of it, if it is whole: empty, or shorter than another answer that
 //     this process has seen, and without a link to more;
 //   - what is later than the second of its oldest row, if it is in order: its
-//     rows descend by whole seconds of update time, and the order was told
-//     apart in this run (see Knowledge);
+//     rows descend by whole seconds of update time, and answers of this run have
+//     told that order apart from those by creation and by id;
 //   - nothing else. Then the stretch is asked for in spans that fit one answer.
 //
 // Where one second does not fit, creation times divide it (second.go).
@@ -103,9 +103,14 @@ type Knowledge struct {
 
 	told           bool // the order has been told apart
 	contradictions int
-	strikes        int // answers that seem to ignore the filter
-	fruitless      int // answers that may be cut, of which nothing counts
-	measured       int // what Longest was when a longer answer was last asked for
+	strikes        int          // answers that seem to ignore the filter
+	fruitless      int          // answers that may be cut, of which nothing counts
+	measured       int          // what Longest was when a longer answer was last asked for
+	ends           map[int]bool // positions at which $skip has ended before
+
+	// What has been seen in answers in order: of two rows, the one updated later
+	// created earlier and with the smaller id, or the one with the larger id.
+	smaller, larger bool
 }
 
 // Forget keeps what is known of the length of answers.
@@ -210,7 +215,7 @@ func (r *Reader) ask(q Question) (*answered, error) {
 	}
 	a := &answered{Answer: answer, Question: q}
 	for _, row := range a.Rows {
-		if row.Updated.Before(q.From) || !row.Updated.Before(q.To) {
+		if row.Updated.Before(q.From) || !q.To.IsZero() && !row.Updated.Before(q.To) {
 			continue
 		}
 		if !q.Since.IsZero() && row.Created.Before(q.Since) || !q.Until.IsZero() && !row.Created.Before(q.Until) || row.Created.IsZero() {
@@ -234,7 +239,7 @@ func (r *Reader) ask(q Question) (*answered, error) {
 	}
 	switch ordered := a.inOrder(); {
 	case ordered && !r.Know.told:
-		r.Know.told = a.tellsApart()
+		r.Know.tellApart(a.in)
 	case !ordered && r.orderly():
 		return a, r.contradicted()
 	}
@@ -245,7 +250,7 @@ func (r *Reader) ask(q Question) (*answered, error) {
 func (r *Reader) ignored(a *answered) error {
 	var got time.Time
 	for _, row := range a.Rows {
-		if row.Updated.Before(a.From) || !row.Updated.Before(a.To) {
+		if row.Updated.Before(a.From) || !a.To.IsZero() && !row.Updated.Before(a.To) {
 			got = row.Updated
 			break
 		}
@@ -254,19 +259,24 @@ func (r *Reader) ignored(a *answered) error {
 		a.From.Format(time.RFC3339), a.To.Format(time.RFC3339), got.Format(time.RFC3339Nano))
 }
 
-// tellsApart says whether rows in order can be in no other order than that of
-// update time: of two of them the one that was updated later was created
-// earlier and has the smaller id.
-func (a *answered) tellsApart() bool {
-	for i, later := range a.in {
-		for _, row := range a.in[i+1:] {
-			if later.Updated.Truncate(time.Second).After(row.Updated) && !later.Created.IsZero() &&
-				later.Created.Before(row.Created) && smaller(later.ID, row.ID) {
-				return true
+// tellApart looks for what shows that rows in order can be in no other order
+// than that of update time: by creation or by id they would have been the other
+// way round, whichever way that order goes.
+func (k *Knowledge) tellApart(rows []Row) {
+	for i, later := range rows {
+		for _, row := range rows[i+1:] {
+			switch {
+			case !later.Updated.Truncate(time.Second).After(row.Updated) || later.Created.IsZero() || row.Created.IsZero():
+			case later.Created.Before(row.Created) && smaller(later.ID, row.ID):
+				k.smaller = true
+			case later.Created.After(row.Created) && smaller(row.ID, later.ID):
+				k.larger = true
 			}
 		}
+		if k.told = k.smaller && k.larger; k.told {
+			return
+		}
 	}
-	return false
 }
 
 // smaller compares ids as numbers where they are numbers.
@@ -295,6 +305,9 @@ func (r *Reader) Read(from, to time.Time) error {
 			return nil
 		}
 		a, err := r.ask(Question{From: from, To: to, Top: top})
+		if errors.Is(err, ErrNoBound) {
+			return r.open(from, to)
+		}
 		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
 			// Fewer rows at once first: it may be their number or their size.
 			if r.orderly() && top > 1 {
@@ -413,6 +426,9 @@ func (r *Reader) check(a *answered) error {
 // which rows that were not archived contradict.
 func (r *Reader) Once(from, to time.Time, audit bool) (served, whole bool, err error) {
 	a, err := r.ask(Question{From: from, To: to, Top: r.Top})
+	if errors.Is(err, ErrNoBound) {
+		return !audit, false, nil // what can be said of it a reading says
+	}
 	if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
 		return false, false, nil
 	}
