@@ -297,7 +297,7 @@ func (p *pass) holes() []ledger.Span {
 	for _, u := range p.entry.Unfetched {
 		named = append(named, ledger.Span{From: u.From, To: u.To})
 	}
-	return ledger.Subtract(p.covered.Holes(p.start, p.covered.Until()), named)
+	return ledger.Subtract(p.covered.Holes(p.start, later(p.target, p.covered.Until())), named)
 }
 
 // deep reads again, when that is due, all that may still come late. What it has

@@ -94,7 +94,8 @@ type world struct {
 
 	graph bool // it is read through Graph
 
-	ordered bool // the API's order is that of update time
+	ordered   bool // the API's order is that of update time
+	unbounded bool // it takes no upper bound
 
 	flaky, faulty bool // the API fails at random, and so may something else in this tick
 
@@ -186,12 +187,13 @@ func newWorld(t *testing.T, seed uint64, incidents int, graph bool) *world {
 			}
 		}()
 		b.Order = simulator.Order(pick(0, 0, 0, 1, 2, 3, 4))
-		w.ordered = b.Order == simulator.NewestFirst || b.Order == simulator.UnstableTies
 		b.Resolution = time.Duration(pick(0, 0, 0, 1, 1000)) * time.Millisecond
 		b.UpperBound = simulator.UpperBound(pick(0, 0, 0, 1, 1, 2))
 		if b.UpperBound == simulator.NoUpperBound {
 			b.Order = simulator.NewestFirst // without an order an open-ended set cannot be read
+			w.unbounded = true
 		}
+		w.ordered = b.Order == simulator.NewestFirst || b.Order == simulator.UnstableTies
 		b.NextLink, b.Pretty = rng.IntN(3) == 0, rng.IntN(2) == 0
 		b.PageCap = pick(0, 0, 0, w.top, 7)
 		b.ChurnPerCall = pick(0, 0, 1, 3)

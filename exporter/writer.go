@@ -42,6 +42,9 @@ func (w *writer) open() {
 	head := w.e.ledger.Head()
 	w.batch, w.entry, w.covered = nil, head.Entry(), head.Covered
 	w.unread, w.served, w.oldest, w.due, w.stop = nil, nil, time.Time{}, time.Time{}, time.Time{}
+	if due := w.covered.DeepDue(w.e.cfg.lateness()); !due.After(w.now()) {
+		w.due = due
+	}
 	w.dirty, w.failed, w.exhausted = false, false, false
 	w.fresh = len(head.Covered) == 0
 	w.begun = length(head.Covered)

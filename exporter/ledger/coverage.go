@@ -302,13 +302,13 @@ func (c Coverage) Unsettled(after, settle time.Duration, since time.Time) []Span
 
 // DeepDue returns when what is not settled deeply has to be read again, the
 // zero time if there is nothing: Every after the first of it was last asked for,
-// or if that is not known, Every after it could have been settled.
+// or if only how long that was after itself is known, Every after that.
 func (c Coverage) DeepDue(l Lateness) time.Time {
 	for _, x := range c {
 		switch {
 		case x.After > 0 && time.Duration(x.After) >= l.Deep:
 		case x.After > 0:
-			return x.From.Add(l.Deep + l.Settle + l.Every)
+			return x.From.Add(time.Duration(x.After) + l.Settle + l.Every)
 		default:
 			if end := x.Asked.Add(-l.Deep - l.Settle).Truncate(time.Second); !end.Before(x.To.Time) {
 				continue

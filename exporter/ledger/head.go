@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"incident-exporter/sinks"
@@ -223,9 +224,16 @@ func (m *Manifest) needed() time.Time {
 		need = s.From.Time
 		break
 	}
-	var deepest Duration
+	// What is settled deeply says the longest After. Where there is only one,
+	// nothing is known to be.
+	shortest, deepest := Duration(math.MaxInt64), Duration(0)
 	for _, c := range m.Covered {
-		deepest = max(deepest, c.After)
+		if c.After > 0 {
+			shortest, deepest = min(shortest, c.After), max(deepest, c.After)
+		}
+	}
+	if shortest == deepest {
+		deepest = 0
 	}
 	for _, c := range m.Covered {
 		if (c.Order || c.After < deepest || deepest == 0) && c.From.Before(need) {

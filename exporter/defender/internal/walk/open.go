@@ -78,12 +78,9 @@ func (r *Reader) open(from, to time.Time) error {
 		}
 		begin := later(a.oldest().Add(time.Second), from)
 		position := skip + len(a.Rows)
-		last := skip > 0 && r.whole(a) && !r.Know.ends[position]
+		last := skip > 0 && r.whole(a) && position%round != 0
 		if last {
-			if r.Know.ends == nil {
-				r.Know.ends = map[int]bool{}
-			}
-			r.Know.ends[position], begin = true, from
+			begin = from
 		}
 		if r.orderly() && begin.Before(end) {
 			if err := r.World.Shown(begin, end, asked, true); err != nil {
@@ -92,8 +89,10 @@ func (r *Reader) open(from, to time.Time) error {
 			end = begin
 		}
 		switch {
+		case last && from.Before(end) && r.Oldest.Before(from) && !r.Oldest.IsZero():
+			from = r.Oldest // what lies further back may tell the order apart
 		case last && from.Before(end):
-			return r.World.Unread(from, end, "", errNoWay) // never told apart
+			return r.World.Unread(from, end, "", errNoWay)
 		case last || !from.Before(end):
 			return nil
 		case position-1 == skip && top > 1:

@@ -19,6 +19,9 @@ const (
 	// far links are followed.
 	mostSteps, mostLinks = 300, 1000
 
+	// round is what a limit of $skip that answers empty is a multiple of.
+	round = 50
+
 	// longAgo is how long before an update nothing is looked for that cannot be
 	// served: Microsoft keeps nothing for longer than half of that.
 	longAgo = 400 * 24 * time.Hour
@@ -254,7 +257,7 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 	}
 	// A limit of $skip that answers empty is a round number, and the answer
 	// before it is a full one.
-	if end := len(rows) + unread; trouble == nil && end > 0 && (top > 1 && last >= min(top, r.Know.Longest) || end%50 == 0) {
+	if end := len(rows) + unread; trouble == nil && end > 0 && (top > 1 && last >= min(top, r.Know.Longest) || end%round == 0) {
 		return asked, rows, errTooMany, "", nil
 	}
 	return asked, rows, trouble, id, nil

@@ -103,10 +103,9 @@ type Knowledge struct {
 
 	told           bool // the order has been told apart
 	contradictions int
-	strikes        int          // answers that seem to ignore the filter
-	fruitless      int          // answers that may be cut, of which nothing counts
-	measured       int          // what Longest was when a longer answer was last asked for
-	ends           map[int]bool // positions at which $skip has ended before
+	strikes        int // answers that seem to ignore the filter
+	fruitless      int // answers that may be cut, of which nothing counts
+	measured       int // what Longest was when a longer answer was last asked for
 
 	// What has been seen in answers in order: of two rows, the one updated later
 	// created earlier and with the smaller id, or the one with the larger id.
