@@ -287,13 +287,13 @@ func (s *Source) complete(ctx context.Context, p *page) (lacking []lack, err err
 const mostByID = 50
 
 // Singly implements walk.World, where the API can leave alerts out.
-func (l *lane) Singly(from, to time.Time) (asked time.Time, ok bool, id string, why, err error) {
+func (l *lane) Singly(q walk.Question) (asked time.Time, ok bool, id string, why, err error) {
 	s := l.s
 	if s.names.Expanded == "" {
 		return asked, false, "", nil, nil
 	}
 	<-l.turn
-	p, err := s.list(l.ctx, walk.Question{From: from, To: to, Top: s.cfg.Top}, true, narrowAttempts)
+	p, err := s.list(l.ctx, q, true, narrowAttempts)
 	l.turn <- struct{}{}
 	defer p.release()
 	if err != nil {

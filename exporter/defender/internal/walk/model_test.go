@@ -276,7 +276,7 @@ func (m *model) Unread(from, to time.Time, _ string, _ error) error {
 	return nil
 }
 
-func (m *model) Singly(_, _ time.Time) (time.Time, bool, string, error, error) {
+func (m *model) Singly(Question) (time.Time, bool, string, error, error) {
 	return time.Time{}, false, "", nil, nil
 }
 

@@ -38,24 +38,17 @@ var (
 // there is none; with neither it is asked for.
 func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 	end := s.Add(time.Second)
-	if cause != nil {
-		asked, ok, id, why, err := r.World.Singly(s, end)
-		if err != nil {
-			return err
-		}
-		if ok && why == nil {
-			return r.World.Shown(s, end, asked, false)
-		}
-		if ok {
-			return r.World.Unread(s, end, id, why)
-		}
-	}
 	var asked time.Time
 	var trouble error
 	id := ""
 	fail := func(why error, about string) {
 		if trouble == nil {
 			trouble, id = why, about
+		}
+	}
+	note := func(at time.Time) {
+		if asked.IsZero() || !at.IsZero() && at.Before(asked) {
+			asked = at
 		}
 	}
 	agenda := []piece{{}}
@@ -78,14 +71,23 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 		var parts []piece
 		switch {
 		case unserved != nil:
+			at, ok, about, why, err := r.World.Singly(q)
+			if err != nil {
+				return err
+			}
+			if ok {
+				note(at)
+				if why != nil {
+					fail(why, about)
+				}
+				continue
+			}
 			parts = p.halves(s)
 		case a.Partial != nil:
 			fail(a.Partial, "")
 			continue
 		default:
-			if asked.IsZero() || a.Asked.Before(asked) {
-				asked = a.Asked
-			}
+			note(a.Asked)
 			if r.whole(a) {
 				continue
 			}
@@ -111,9 +113,7 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 		if err != nil {
 			return err
 		}
-		if asked.IsZero() || !sweptAt.IsZero() && sweptAt.Before(asked) {
-			asked = sweptAt
-		}
+		note(sweptAt)
 		if why != nil {
 			fail(why, about)
 		}

@@ -80,10 +80,11 @@ type World interface {
 	// Unread records why [from, to) cannot be read, and the incident where it is known.
 	Unread(from, to time.Time, id string, why error) error
 
-	// Singly reads one second by the ids of its incidents, where the server can
-	// list them although it cannot serve them together. ok says that this was
-	// possible; then why is nil, or says which incident cannot be served.
-	Singly(from, to time.Time) (asked time.Time, ok bool, id string, why, err error)
+	// Singly reads what a question asks for by the ids of its incidents, where
+	// the server can list them although it cannot serve them together. ok says
+	// that this was possible; then why is nil, or says which incident cannot be
+	// served.
+	Singly(Question) (asked time.Time, ok bool, id string, why, err error)
 
 	// Fetch stores one incident by its id, and says whether that was possible.
 	Fetch(id string) (bool, error)
@@ -233,7 +234,7 @@ func (r *Reader) ask(q Question) (*answered, error) {
 			return nil, r.ignored(a)
 		}
 	}
-	if q.Skip > 0 || q.Next != "" || !q.Since.IsZero() || !q.Until.IsZero() || a.Partial != nil || len(a.in) < 2 {
+	if q.Skip > 0 && !q.To.IsZero() || q.Next != "" || !q.Since.IsZero() || !q.Until.IsZero() || a.Partial != nil || len(a.in) < 2 {
 		return a, nil
 	}
 	switch ordered := a.inOrder(); {
@@ -429,7 +430,14 @@ func (r *Reader) Once(from, to time.Time, audit bool) (served, whole bool, err e
 		return !audit, false, nil // what can be said of it a reading says
 	}
 	if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
-		return false, false, nil
+		if to.Sub(from) > time.Second {
+			return false, false, nil
+		}
+		asked, ok, _, why, err := r.World.Singly(Question{From: from, To: to, Top: r.Top})
+		if err != nil || !ok || why != nil {
+			return false, false, err
+		}
+		return true, true, r.World.Shown(from, to, asked, false)
 	}
 	if err != nil || a.Partial != nil {
 		return false, false, err
