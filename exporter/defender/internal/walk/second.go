@@ -162,9 +162,11 @@ func (p piece) split(rows []Row) []piece {
 func (p piece) halves(s time.Time) []piece {
 	at := func(t time.Time) []piece { return []piece{{p.since, t}, {t, p.until}} }
 	switch {
-	case p.until.IsZero() && p.since.IsZero():
-		return at(s.Add(time.Second)) // what was created before it was updated, and what was not
 	case p.until.IsZero():
+		// What was created before it was updated, and what was not.
+		if end := s.Add(time.Second); p.since.Before(end) {
+			return at(end)
+		}
 		return nil
 	case p.since.IsZero():
 		back := max(time.Hour, 4*s.Sub(p.until))
