@@ -87,13 +87,11 @@ type Exporter struct {
 	told   bool          // the source knows of other processes' calls
 	usage  Usage         // not yet in a manifest
 	audits []ledger.Span // to be audited next, oldest first
-
-	hopeless map[int64]time.Time // until when a stretch, by its beginning, is not read
 }
 
 // New returns an Exporter; nothing is read or written before Run.
 func New(cfg Config, source Source, l *ledger.Ledger) *Exporter {
-	return &Exporter{cfg: cfg, source: source, ledger: l, hopeless: map[int64]time.Time{}}
+	return &Exporter{cfg: cfg, source: source, ledger: l}
 }
 
 // rivalPause is how much longer each lost race waits than the one before:

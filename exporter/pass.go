@@ -18,6 +18,9 @@ const (
 	// mostRetried is how many calls a pass spends on what could not be fetched.
 	mostRetried = 8
 
+	// seldomly is how many manifests pass until a stretch is read in pieces again.
+	seldomly = 12
+
 	// distrust is how long an order is not used that was contradicted.
 	distrust = 7 * 24 * time.Hour
 
@@ -250,7 +253,8 @@ func (p *pass) stretch(ctx context.Context, r Reading) error {
 }
 
 // retry asks once for what could not be fetched, oldest try first: what fails
-// again goes to the end of the list. What is served is an ordinary hole again.
+// again goes to the end of the list. What is served is an ordinary hole again,
+// and so is, now and then, what is not: in pieces it may be.
 func (p *pass) retry(ctx context.Context) error {
 	tried := 0
 	for _, u := range slices.Clone(p.entry.Unfetched) {
@@ -266,7 +270,9 @@ func (p *pass) retry(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.retried(u, served && time.Now().After(p.e.hopeless[s.From.Unix()]))
+		// One second that could not be read in pieces takes many calls to try again.
+		seldom := (p.e.ledger.Head().Seq+u.Since)%seldomly == 0
+		p.retried(u, seldom || served && s.To.Sub(s.From.Time) > time.Second)
 	}
 	return nil
 }

@@ -50,10 +50,6 @@ func (w *writer) open() {
 	w.begun = length(head.Covered)
 }
 
-// hopeless is how long a stretch is not read whose parts cannot all be served
-// although its first answer is.
-const hopeless = time.Hour
-
 // now is the time by the API's clock, or ours where that is earlier by more
 // than the tolerance or the other is not known.
 func (w *writer) now() time.Time {
@@ -254,9 +250,7 @@ func (w *writer) name(s ledger.Span, id, why string) {
 	n := ledger.Unfetched{From: s.From, To: s.To, ID: id, Error: why}
 	for _, u := range w.served {
 		if !s.From.Before(u.From.Time) && !s.To.After(u.To.Time) {
-			// It was served, and then it was not: it is not read for a while.
-			n.Since = u.Since
-			w.e.hopeless[s.From.Unix()] = time.Now().Add(hopeless)
+			n.Since = u.Since // it was tried again, in vain
 		}
 	}
 	if last := len(w.entry.Unfetched) - 1; last >= 0 && id == "" {

@@ -49,7 +49,7 @@ func (r *reading) lane(ctx context.Context, from, to time.Time) *lane {
 	l := &lane{reading: r, ctx: ctx, floor: from, to: to}
 	l.reader = &walk.Reader{
 		World: l, Know: &r.s.know, Top: r.s.cfg.Top, Oldest: r.s.oldest,
-		Floor: func() time.Time { return l.floor }, Spend: r.s.narrow.spent,
+		Floor: func() time.Time { return l.floor }, Spent: r.s.narrow.spent,
 	}
 	return l
 }
@@ -90,8 +90,12 @@ func (r *reading) start(l *lane) {
 // walk reads the lane's stretch. A panic costs this reading.
 func (l *lane) walk() (err error) {
 	defer caught(&err)
-	if err = l.reader.Read(l.floor, l.to); errors.Is(err, walk.ErrIgnored) {
+	err = l.reader.Read(l.floor, l.to)
+	switch {
+	case errors.Is(err, walk.ErrIgnored):
 		return &IgnoredFilterError{err}
+	case errors.Is(err, walk.ErrSpent):
+		return exporter.ErrEnough
 	}
 	return err
 }

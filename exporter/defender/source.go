@@ -128,13 +128,11 @@ type narrowing struct {
 	mu     sync.Mutex
 	failed int
 	mark   int // calls that had succeeded when one last failed
-	until  time.Time
 }
 
-const (
-	mostFailed = 64
-	narrowTime = 10 * time.Minute
-)
+// mostFailed is how many questions may fail in one run: two seconds somewhere
+// in half a year are found by as many.
+const mostFailed = 100
 
 // fails notes a question that failed, and says whether it is the first.
 func (n *narrowing) fails(succeeded int) (first bool) {
@@ -142,19 +140,13 @@ func (n *narrowing) fails(succeeded int) (first bool) {
 	defer n.mu.Unlock()
 	n.failed++
 	n.mark = succeeded
-	if n.failed == 1 {
-		n.until = time.Now().Add(narrowTime)
-	}
 	return n.failed == 1
 }
 
-func (n *narrowing) spent() error {
+func (n *narrowing) spent() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.failed > mostFailed || !n.until.IsZero() && time.Now().After(n.until) {
-		return exporter.ErrEnough
-	}
-	return nil
+	return n.failed > mostFailed
 }
 
 func (n *narrowing) tries() (tries, mark int) {
@@ -194,7 +186,11 @@ func (s *Source) Once(ctx context.Context, what ledger.Span, audit bool, to expo
 	l := r.lane(context.WithValue(ctx, againKey{}, true), what.From.Time, what.To.Time)
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
-	return l.reader.Once(what.From.Time, what.To.Time, audit)
+	served, whole, err = l.reader.Once(what.From.Time, what.To.Time, audit)
+	if errors.Is(err, walk.ErrSpent) {
+		return false, false, nil
+	}
+	return served, whole, err
 }
 
 // IgnoredFilterError says that answers hold what was not asked for, so that

@@ -64,6 +64,9 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 		if first, cause = nil, nil; a == nil && unserved == nil {
 			var err error
 			a, err = r.ask(q)
+			if errors.Is(err, ErrSpent) {
+				return errors.Join(r.World.Unread(s, end, id, errManyParts), err)
+			}
 			if err != nil && !errors.As(err, &unserved) {
 				return err
 			}
@@ -110,6 +113,9 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 			continue
 		}
 		sweptAt, why, about, err := r.sweeps(q)
+		if errors.Is(err, ErrSpent) {
+			return errors.Join(r.World.Unread(s, end, id, errManyParts), err)
+		}
 		if err != nil {
 			return err
 		}

@@ -129,6 +129,9 @@ const (
 	mostFruitless = 20
 )
 
+// ErrSpent says that as many questions have failed as may.
+var ErrSpent = errors.New("as many questions have failed as one run may spend")
+
 // ErrIgnored says that the server does not filter by update time.
 var ErrIgnored = errors.New("the API does not filter")
 
@@ -144,9 +147,9 @@ type Reader struct {
 	// Floor, if not nil, is below what another Reader reads: reading ends there.
 	Floor func() time.Time
 
-	// Spend, if not nil, takes one question that failed from a budget; its
-	// error ends the reading.
-	Spend func() error
+	// Spent, if not nil, says whether as many questions have failed as may:
+	// reading ends then, and what is being narrowed is Unread.
+	Spent func() bool
 }
 
 func (r *Reader) orderly() bool { return r.Know.told && !r.Know.Disorder }
@@ -206,10 +209,8 @@ func (r *Reader) whole(a *answered) bool {
 func (r *Reader) ask(q Question) (*answered, error) {
 	answer, err := r.World.Ask(q)
 	if err != nil {
-		if unserved := (*Unserved)(nil); r.Spend != nil && errors.As(err, &unserved) {
-			if over := r.Spend(); over != nil {
-				return nil, over
-			}
+		if unserved := (*Unserved)(nil); errors.As(err, &unserved) && r.Spent != nil && r.Spent() {
+			return nil, ErrSpent
 		}
 		return nil, err
 	}
