@@ -224,7 +224,7 @@ func (p *pass) newest(ctx context.Context) error {
 		if to.Sub(until) <= 2*time.Second && !from.Before(until) {
 			break
 		}
-		if err := p.stretch(ctx, Reading{Span: span(from, to), Again: again}); err != nil {
+		if err := p.stretch(ctx, Reading{Span: span(from, to), Again: again, Long: true}); err != nil {
 			return err
 		}
 	}
@@ -288,7 +288,7 @@ func (p *pass) backfill(ctx context.Context) (left bool, err error) {
 		}
 		end, _ := ctx.Deadline()
 		p.stop = time.Now().Add(time.Until(end) / 2)
-		if err := p.stretch(ctx, Reading{Span: holes[len(holes)-1]}); err != nil {
+		if err := p.stretch(ctx, Reading{Span: holes[len(holes)-1], Long: true}); err != nil {
 			return true, err
 		}
 		if p.over() || slices.EqualFunc(holes, p.holes(), ledger.Span.Equal) {
@@ -326,7 +326,7 @@ func (p *pass) deep(ctx context.Context) error {
 	mark.To.Time = mark.From.Add(time.Second)
 	all = append([]ledger.Span{mark}, ledger.Subtract(all, []ledger.Span{mark})...)
 	for _, s := range slices.Backward(all) {
-		if err := p.stretch(ctx, Reading{Span: s, Again: true}); err != nil {
+		if err := p.stretch(ctx, Reading{Span: s, Again: true, Long: true}); err != nil {
 			return err
 		}
 		if p.over() || p.exhausted {

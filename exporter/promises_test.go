@@ -176,7 +176,7 @@ func (w *world) unstuck(err error) {
 // overlap makes everything whole.
 func (w *world) end(p *process, clean bool) {
 	w.sim.Change(func(b *simulator.Behaviour) {
-		b.ChurnPerCall, b.FailRate, b.Poison, b.LateBy = 0, 0, nil, 0
+		b.ChurnPerCall, b.FailRate, b.Poison, b.LateBy, b.PartialRate, b.Stray400Rate = 0, 0, nil, 0, 0, 0
 	})
 	time.Sleep(worldOverlap + worldSettle + 3*time.Second)
 	if w.deep { // what is promised of changes that come late needs time, and passes in it

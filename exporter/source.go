@@ -43,6 +43,7 @@ type Receiver interface {
 type Reading struct {
 	ledger.Span      // whole seconds, in the past by the settling time at least
 	Again       bool // it has been read before: such calls take at most half of the quota
+	Long        bool // it may take many calls: several at once, where each takes long
 }
 
 // Usage is what reading has cost since it was last asked for.

@@ -186,7 +186,7 @@ func newWorld(t *testing.T, seed uint64, incidents int, graph bool) *world {
 				w.cfg.RunTimeout = time.Hour // a short run of many calls gets nowhere
 			}
 		}()
-		b.Order = simulator.Order(pick(0, 0, 0, 1, 2, 3, 4))
+		b.Order = simulator.Order(pick(0, 0, 0, 0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9))
 		b.Resolution = time.Duration(pick(0, 0, 0, 1, 1000)) * time.Millisecond
 		b.UpperBound = simulator.UpperBound(pick(0, 0, 0, 1, 1, 2))
 		if b.UpperBound == simulator.NoUpperBound {
@@ -196,6 +196,12 @@ func newWorld(t *testing.T, seed uint64, incidents int, graph bool) *world {
 		w.ordered = b.Order == simulator.NewestFirst || b.Order == simulator.UnstableTies
 		b.NextLink, b.Pretty = rng.IntN(3) == 0, rng.IntN(2) == 0
 		b.PageCap = pick(0, 0, 0, w.top, 7)
+		b.LtIsLe, b.BOM = rng.IntN(6) == 0, rng.IntN(4) == 0
+		b.ResolutionOf = simulator.ResolutionOf(rng.IntN(3))
+		b.SkipLimit, b.SkipRefused = pick(0, 0, 0, 30, 100), rng.IntN(2) == 0
+		b.Stray400Rate = []float64{0, 0, 0.02}[rng.IntN(3)]
+		b.ReplicaLag = time.Duration(pick(0, 0, 0, 5, 20)) * time.Second
+		b.ShortLinks, b.EmptyFirst = pick(0, 0, 0, 0, 5), rng.IntN(12) == 0
 		b.ChurnPerCall = pick(0, 0, 1, 3)
 		b.LateBy = time.Duration(pick(0, 0, 1, int(worldOverlap/time.Second)-5)) * time.Second
 		b.FailRate = []float64{0, 0, 0.03, 0.15}[rng.IntN(4)]
@@ -241,6 +247,8 @@ func (w *world) likeGraph(b *simulator.Behaviour) {
 	b.NoNextLink, b.OrderBy = w.rng.IntN(3) == 0, w.rng.IntN(2) == 0
 	b.SkipWall = pick(0, 500)
 	b.PartialRate = []float64{0, 0, 0.05}[w.rng.IntN(3)]
+	b.PartialDrops = []float64{0, 0.3}[w.rng.IntN(2)]
+	b.AlertsPerExpand, b.AlertsCount = pick(0, 0, 1, 2), w.rng.IntN(2) == 0
 }
 
 func (w *world) say(format string, args ...any) {
@@ -265,7 +273,19 @@ func (w *world) happen(rng *rand.Rand) {
 	if w.deep {
 		within = w.cfg.DeepOverlap - 10*time.Second
 	}
-	switch rng.IntN(10) {
+	switch rng.IntN(12) {
+	case 10: // what comes late, as late as is promised
+		for _, id := range w.sim.RandomIDs(1) {
+			_, _ = w.sim.UpdateLate(id, time.Duration(rng.Int64N(int64(within))))
+		}
+	case 11:
+		switch ids := w.sim.RecentIDs(1, within); {
+		case len(ids) == 0:
+		case rng.IntN(2) == 0:
+			_, _ = w.sim.Recreate(ids[0])
+		default:
+			_ = w.sim.Vanish(ids[0])
+		}
 	case 0, 1, 2:
 		w.sim.Create()
 	case 3, 4, 5:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"incident-exporter/exporter/ledger"
@@ -32,21 +33,39 @@ func (c *checker) chain(ctx context.Context, sink archive, t tenant) verdict {
 		return v
 	}
 	head := chain.Head()
-	covered, now := head.Window.To.UTC(), c.now()
-	lag := now.Sub(covered).Round(time.Second)
-	v := verdict{Detail: fmt.Sprintf("head %s, covered until %s, %s ago", head.Head(), covered.Format(time.RFC3339), lag)}
-	if n := len(head.Unfetched); n > 0 {
-		v.State, v.Remedy = warning, "none is needed: each export tries again; `incident-exporter verify` names what it is"
-		v.Detail += fmt.Sprintf(", %d stretches or incidents are still to be fetched", n)
-	}
-	switch allowed := c.cfg.Exporter.MaxLag.Duration; {
-	case lag < -2*time.Second:
-		// The export refuses by the API's clock.
-		v.State, v.Remedy = failed, "set the clocks (NTP), or point EXPORTER_SINK at another place if this archive was made with another clock"
-		v.Detail = fmt.Sprintf("head %s, covered until %s, which is still to come", head.Head(), covered.Format(time.RFC3339))
-	case lag > allowed:
-		v.State, v.Remedy = warning, "see that `incident-exporter run` is running or that `export` is called on a schedule, and what it logs; the next export makes up for it"
-		v.Detail += fmt.Sprintf(", more than EXPORTER_MAX_LAG allows (%s)", c.cfg.Exporter.MaxLag)
-	}
+	v := verdict{Detail: "head " + head.Head()}
+	c.judgeCoverage(&v, coverageOf(head))
 	return v
+}
+
+// judgeCoverage adds to a verdict what is to be said of how far a chain is.
+func (c *checker) judgeCoverage(v *verdict, of coverage) {
+	now, most := c.now(), c.cfg.Exporter.MaxLag
+	v.Detail += ", " + of.text(now)
+	var remedies []string
+	warn := func(remedy string) {
+		v.State = warning
+		remedies = append(remedies, remedy)
+	}
+	if of.unfetched > 0 {
+		v.Detail += fmt.Sprintf(", %s still to be fetched", counted(of.unfetched, "stretch"))
+		warn("none is needed for what is unfetched: each export tries again; `incident-exporter verify` names what it is")
+	}
+	if len(of.partial) > 0 {
+		v.Detail += ", the API's answers lack what is refused by " + strings.Join(of.partial, ", ")
+		warn("none is needed if the tenant has no licence for those products; else grant the app what they ask for")
+	}
+	switch wrong := of.wrong(now, most); {
+	case wrong == "" || !of.known():
+	case of.lag(now) < -mostAhead:
+		v.State = failed
+		remedies = []string{"set the clocks (NTP): the next export withdraws what lies ahead; if this archive was made with another clock on purpose, point EXPORTER_SINK at another place"}
+	case of.lag(now) > most.Duration:
+		v.Detail += fmt.Sprintf(", more than EXPORTER_MAX_LAG allows (%s)", most)
+		warn("see that `incident-exporter run` is running or that `export` is called on a schedule, and what it logs; the next export makes up for it")
+	default:
+		v.Detail += ": " + wrong
+		warn("see what the exporter logs: the next export reads holes as long as its time allows")
+	}
+	v.Remedy = strings.Join(remedies, "; ")
 }

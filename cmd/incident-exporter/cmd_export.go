@@ -29,7 +29,7 @@ func (a *app) exportCommand() *cobra.Command {
 			return p.export(cmd.Context())
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: source, tenant, head, covered_until, versions, commits, calls, unfetched")
+	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: source, tenant, head, covered_since, covered_until, holes, versions, commits, calls, unfetched")
 	return command
 }
 

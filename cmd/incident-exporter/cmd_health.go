@@ -19,10 +19,15 @@ import (
 type health struct {
 	Source  string   `json:"source"`
 	Tenant  string   `json:"tenant"`
-	Covered string   `json:"covered_until"` // "" if there is no chain, or it cannot be read
-	Lag     *float64 `json:"lag_seconds"`   // by this machine's clock; null as above
+	Name    string   `json:"name"`          // as configured, "" if it has none
+	Since   string   `json:"covered_since"` // "" if nothing is covered, or it cannot be read
+	Until   string   `json:"covered_until"`
+	Holes   int      `json:"holes"`       // stretches before covered_until that are not covered
+	Lag     *float64 `json:"lag_seconds"` // of covered_until, by this machine's clock; null as above
 	OK      bool     `json:"ok"`
 	Why     string   `json:"why,omitempty"` // it is not
+
+	coverage
 }
 
 func (a *app) healthCommand() *cobra.Command {
@@ -75,7 +80,7 @@ func (a *app) healthCommand() *cobra.Command {
 			return nil
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a stream: source, tenant, covered_until, lag_seconds, ok")
+	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a stream: source, tenant, name, covered_since, covered_until, holes, lag_seconds, ok")
 	command.Flags().StringVar(&maxLag, "max-lag", "", "how far behind now a stream may be covered, such as 45m (default EXPORTER_MAX_LAG)")
 	command.Flags().BoolVar(&configured, "configured", false, "only the tenants that are configured")
 	return command
@@ -86,13 +91,14 @@ func (a *app) healthCommand() *cobra.Command {
 func (c *config) health(ctx context.Context, r sinks.Reader, most duration, onlyThose bool) ([]health, error) {
 	var streams []ledger.Stream
 	wanted := map[ledger.Stream]bool{} // false: another part's
+	names := map[ledger.Stream]string{}
 	if c.Azure.TenantID != "" && !c.Azure.TenantID.domain() || len(c.Exporter.Tenants) > 0 || c.Exporter.TenantsFile != "" {
 		listed, _, err := c.tenants()
 		if err != nil {
 			return nil, err
 		}
 		for _, t := range listed {
-			wanted[t.stream()] = c.shard.has(t.id)
+			wanted[t.stream()], names[t.stream()] = c.shard.has(t.id), t.name
 			if c.shard.has(t.id) {
 				streams = append(streams, t.stream())
 			}
@@ -124,6 +130,7 @@ func (c *config) health(ctx context.Context, r sinks.Reader, most duration, only
 		looking.Go(func() {
 			defer func() { <-places }()
 			all[i] = healthOf(ctx, r, s, most)
+			all[i].Name = names[s]
 		})
 	}
 	looking.Wait()
@@ -142,10 +149,13 @@ func healthOf(ctx context.Context, r sinks.Reader, s ledger.Stream, most duratio
 		h.Why = "it is configured, and has no archive yet"
 		return h
 	}
-	lag := math.Round(time.Since(m.Window.To.Time).Seconds())
-	h.Covered, h.Lag, h.OK = timeText(m.Window.To), &lag, lag <= most.Seconds()
-	if !h.OK {
-		h.Why = fmt.Sprintf("it is behind by more than %s", most)
+	now := time.Now()
+	h.coverage = coverageOf(m)
+	h.Why = h.wrong(now, most)
+	h.OK, h.Since, h.Until, h.Holes = h.Why == "", timeText(h.since), timeText(h.until), h.holes
+	if h.known() {
+		lag := math.Round(h.lag(now).Seconds())
+		h.Lag = &lag
 	}
 	return h
 }
@@ -158,9 +168,16 @@ func (a *app) printHealth(all []health) {
 		if !h.OK {
 			verdict = "LAGS"
 		}
-		if h.Lag != nil {
-			text = fmt.Sprintf("covered until %s, %s ago", h.Covered, time.Duration(*h.Lag)*time.Second)
+		if h.known() {
+			text = h.text(time.Now())
+			if h.Why != "" {
+				text += ": " + h.Why
+			}
 		}
-		fmt.Fprintf(table, "%s\t%s/%s\t%s\n", verdict, h.Source, h.Tenant, text)
+		name := h.Source + "/" + h.Tenant
+		if h.Name != "" {
+			name += " " + h.Name
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", verdict, name, text)
 	}
 }

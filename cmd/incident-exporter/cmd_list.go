@@ -15,13 +15,14 @@ type listedObject struct {
 	Source    string `json:"source"`
 	Tenant    string `json:"tenant"`
 	Seq       uint64 `json:"seq"`
-	From      string `json:"from"` // the window of update time that it covers
-	To        string `json:"to"`
 	Key       string `json:"key"` // of the data object; the first manifest has none
 	Lines     int    `json:"lines"`
 	Bytes     int64  `json:"bytes"`
 	SHA256    string `json:"sha256"`
 	Committed string `json:"committed"`
+
+	Read    []ledger.Claim  `json:"read"`    // what it has read, as the manifest says it
+	Covered ledger.Coverage `json:"covered"` // what is covered once it is there, as the manifest says it
 }
 
 func (a *app) listCommand() *cobra.Command {
@@ -41,7 +42,7 @@ func (a *app) listCommand() *cobra.Command {
 			defer func() { _ = r.Close() }() // read only
 			table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 			if !asJSON {
-				fmt.Fprintln(table, "SEQ\tFROM\tTO\tLINES\tBYTES\tKEY")
+				fmt.Fprintln(table, "SEQ\tCOMMITTED\tLINES\tBYTES\tCOVERED SINCE\tCOVERED UNTIL\tKEY")
 			}
 			rows := 0
 			err = eachManifest(cmd.Context(), r, sink, since, func(s ledger.Stream, m *ledger.Manifest) error {
@@ -49,7 +50,8 @@ func (a *app) listCommand() *cobra.Command {
 				if asJSON {
 					return a.printJSON(row)
 				}
-				fmt.Fprintf(table, "%d\t%s\t%s\t%d\t%d\t%s\n", row.Seq, row.From, row.To, row.Lines, row.Bytes, row.Key)
+				fmt.Fprintf(table, "%d\t%s\t%d\t%d\t%s\t%s\t%s\n", row.Seq, clockText(m.Committed.Time), row.Lines, row.Bytes,
+					cell(m.Covered.Since()), cell(m.Covered.Until()), row.Key)
 				// The table's memory must not grow with the archive.
 				if rows++; rows%1000 == 0 {
 					return table.Flush()
@@ -65,15 +67,21 @@ func (a *app) listCommand() *cobra.Command {
 			return err
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line: source, tenant, seq, from, to, key, lines, bytes, sha256, committed")
+	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line: source, tenant, seq, key, lines, bytes, sha256, committed, read, covered")
 	command.Flags().Uint64Var(&since, "since", 0, "begin at this `SEQ`")
 	return command
 }
 
 func listed(s ledger.Stream, m *ledger.Manifest) listedObject {
 	row := listedObject{
-		Source: s.Source, Tenant: s.Tenant, Seq: m.Seq,
-		From: timeText(m.Window.From), To: timeText(m.Window.To), Committed: timeText(m.Committed),
+		Source: s.Source, Tenant: s.Tenant, Seq: m.Seq, Committed: timeText(m.Committed.Time),
+		Read: []ledger.Claim{}, Covered: ledger.Coverage{}, // never null
+	}
+	if len(m.Read) > 0 {
+		row.Read = m.Read
+	}
+	if len(m.Covered) > 0 {
+		row.Covered = m.Covered
 	}
 	if o := m.Object; o != nil {
 		row.Key, row.Lines, row.Bytes, row.SHA256 = o.Key, o.Lines, o.Bytes, o.SHA256
@@ -81,4 +89,18 @@ func listed(s ledger.Stream, m *ledger.Manifest) listedObject {
 	return row
 }
 
-func timeText(t ledger.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+// timeText is a time as results have it, "" if it is not known.
+func timeText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// cell is a time in a table.
+func cell(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return clockText(t)
+}

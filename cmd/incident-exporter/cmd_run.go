@@ -44,7 +44,7 @@ func (a *app) runCommand() *cobra.Command {
 			return p.run(cmd.Context())
 		},
 	}
-	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a pass: source, tenant, head, covered_until, versions, commits, calls, unfetched")
+	command.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a pass: source, tenant, head, covered_since, covered_until, holes, versions, commits, calls, unfetched")
 	return command
 }
 

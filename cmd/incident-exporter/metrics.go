@@ -29,7 +29,7 @@ type metrics struct {
 	commits      prometheus.Counter
 	calls        *prometheus.CounterVec // by source and class
 	throttled    prometheus.Counter
-	split        prometheus.Counter
+	withdrawn    prometheus.Counter
 	lost         prometheus.Counter
 	puts         *prometheus.CounterVec // by outcome
 	putDurations prometheus.Histogram
@@ -62,7 +62,7 @@ func newMetrics() *metrics {
 	m.commits = counter("commits_total", "Manifests committed to the archive.")
 	m.calls = vector("api_calls_total", "Attempts of calls of the incidents API, by class of their status; error: no answer.", "source", "class")
 	m.throttled = counter("throttled_seconds_total", "Seconds that calls waited because of the quota, each of several at once counted.")
-	m.split = counter("windows_split_total", "Windows that could not be shown complete in one piece and were read in smaller ones.")
+	m.withdrawn = counter("claims_withdrawn_total", "Stretches that were claimed as covered, and that later manifests take back, by name.")
 	m.lost = counter("lost_races_total", "Races lost to another writer of the same stream. Harmless, but two exporters spend the quota twice.")
 	m.puts = vector("sink_puts_total", "Puts to the archive's storage, by outcome; exists: other bytes were there before.", "outcome")
 	m.putDurations = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -111,7 +111,7 @@ func (m *metrics) watching() func(exporter.Progress) {
 		m.bytes.Add(float64(p.Bytes - last.Bytes))
 		m.commits.Add(float64(p.Commits - last.Commits))
 		m.throttled.Add((p.Waited - last.Waited).Seconds())
-		m.split.Add(float64(p.Split - last.Split))
+		m.withdrawn.Add(float64(p.Withdrawn - last.Withdrawn))
 		m.lost.Add(float64(p.Lost - last.Lost))
 		last = p
 	}

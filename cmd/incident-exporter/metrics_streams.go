@@ -19,10 +19,9 @@ const mostLabelled = 50
 type streamState struct {
 	stream      ledger.Stream
 	name        string    // for people, may be empty
-	covered     time.Time // zero: nothing is known yet
+	coverage
 	now         time.Time // by the API's clock, once an answer has told it
 	succeeded   time.Time // end of the last pass that came to its end, zero: none
-	unfetched   int
 	quotaLeft   int // -1: no pass has been made
 	tokenExpiry time.Time
 	failure     string // why the last pass failed, "" if it did not
@@ -31,10 +30,10 @@ type streamState struct {
 // lag is how far behind now the archive is. Of a stream of which nothing is known it has no end:
 // an alert on it must not wait for a first success.
 func (s streamState) lag() time.Duration {
-	if s.covered.IsZero() {
+	if !s.known() {
 		return math.MaxInt64
 	}
-	return s.now.Sub(s.covered)
+	return s.coverage.lag(s.now)
 }
 
 // states are those of the streams of this process, in order.
@@ -54,7 +53,7 @@ type streamMetrics struct {
 	p    *passes
 	next func() time.Time // when the next run is due, the zero time if it is not known
 
-	covered, succeeded, lag, quota, unfetched, token, credential, due *prometheus.Desc
+	since, until, succeeded, lag, holes, backfill, quota, unfetched, partial, token, credential, due *prometheus.Desc
 }
 
 // watchStreams enters them into the registry. next may be nil.
@@ -64,11 +63,15 @@ func (p *passes) watchStreams(next func() time.Time) {
 	}
 	p.metrics.registry.MustRegister(&streamMetrics{
 		p: p, next: next,
-		covered:    desc("covered_until_timestamp_seconds", "Everything updated before this time is archived. Of more than 50 streams: the least.", "source", "tenant"),
+		since:      desc("covered_since_timestamp_seconds", "Everything updated from this time to covered_until is archived. Of more than 50 streams: the latest.", "source", "tenant"),
+		until:      desc("covered_until_timestamp_seconds", "The newest end of what is archived. Of more than 50 streams: the least.", "source", "tenant"),
 		succeeded:  desc("last_success_timestamp_seconds", "When a pass last came to its end. Of more than 50 streams: the longest ago.", "source", "tenant"),
-		lag:        desc("lag_seconds", "How far the archive is behind now, by the API's clock; +Inf: not known yet. Of more than 50 streams: the most.", "source", "tenant"),
+		holes:      desc("holes", "Stretches before covered_until that are still to be read: neither archived, nor unfetched, nor of a first backfill. Of more than 50 streams: all together.", "source", "tenant"),
+		backfill:   desc("backfill", "1 while the first backfill of a new archive is under way, else 0. Of more than 50 streams: 1 for any of them.", "source", "tenant"),
+		lag:        desc("lag_seconds", "How far covered_until is behind now, by the API's clock; +Inf: not known yet. Of more than 50 streams: the most.", "source", "tenant"),
 		quota:      desc("quota_left", "API calls that the quota allows now. Of more than 50 streams: the fewest.", "source", "tenant"),
 		unfetched:  desc("unfetched", "Stretches of update time that could not be fetched so far. Of more than 50 streams: all together.", "source", "tenant"),
+		partial:    desc("partial_providers", "Providers that refuse to serve what they have, so that answers lack it. Of more than 50 streams: the most.", "source", "tenant"),
 		token:      desc("token_expiry_timestamp_seconds", "When the access token that is held expires. Of more than 50 streams: the first.", "tenant"),
 		credential: desc("credential_expiry_timestamp_seconds", "When the client secret (EXPORTER_SECRET_EXPIRES) or certificate expires."),
 		due:        desc("next_run_timestamp_seconds", "When the next run is due."),
@@ -77,7 +80,7 @@ func (p *passes) watchStreams(next func() time.Time) {
 
 // Describe implements prometheus.Collector.
 func (c *streamMetrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.covered, c.succeeded, c.lag, c.quota, c.unfetched, c.token, c.credential, c.due} {
+	for _, d := range []*prometheus.Desc{c.since, c.until, c.succeeded, c.lag, c.holes, c.backfill, c.quota, c.unfetched, c.partial, c.token, c.credential, c.due} {
 		out <- d
 	}
 }
@@ -99,14 +102,22 @@ func (c *streamMetrics) Collect(out chan<- prometheus.Metric) {
 	tokens := map[string]time.Time{} // both sources of a tenant have one each
 	for _, s := range states {
 		labels := []string{s.stream.Source, s.stream.Tenant}
-		at(c.covered, s.covered, labels...)
+		at(c.since, s.since, labels...)
+		at(c.until, s.until, labels...)
 		at(c.succeeded, s.succeeded, labels...)
 		lag := s.lag().Seconds()
-		if s.covered.IsZero() {
+		if !s.known() {
 			lag = math.Inf(1)
 		}
 		tell(c.lag, lag, labels...)
+		backfill := 0.0
+		if s.backfill {
+			backfill = 1
+		}
+		tell(c.holes, float64(len(s.open)), labels...)
+		tell(c.backfill, backfill, labels...)
 		tell(c.unfetched, float64(s.unfetched), labels...)
+		tell(c.partial, float64(len(s.partial)), labels...)
 		if s.quotaLeft >= 0 {
 			tell(c.quota, float64(s.quotaLeft), labels...)
 		}
@@ -135,8 +146,16 @@ func worst(states []streamState) []streamState {
 			continue
 		}
 		if s.lag() > w.lag() {
-			w.covered, w.now = s.covered, s.now
+			w.until, w.now = s.until, s.now
 		}
+		if s.since.After(w.since) {
+			w.since = s.since
+		}
+		if len(s.partial) > len(w.partial) {
+			w.partial = s.partial
+		}
+		w.open = append(slices.Clip(w.open), s.open...)
+		w.backfill = w.backfill || s.backfill
 		if s.succeeded.Before(w.succeeded) {
 			w.succeeded = s.succeeded
 		}

@@ -39,7 +39,7 @@ func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error 
 	s.count = p.metrics.watching()
 	if s.exporter == nil {
 		observe := func(progress exporter.Progress) {
-			s.progressed(progress)
+			s.progressed(s.chain.Head())
 			s.count(progress)
 			if only {
 				p.line.observe(progress)
@@ -60,7 +60,7 @@ func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error 
 	if only {
 		p.line.end() // nothing else may write to the terminal before
 	}
-	s.progressed(progress)
+	s.progressed(s.chain.Head())
 	s.count(progress)
 	s.clock(s.log)
 	if progress.Head != "" {
@@ -70,7 +70,7 @@ func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error 
 	if progress.Unfetched > 0 {
 		s.log.Warn("something could not be fetched and is tried again by each run; `incident-exporter verify` lists it", append(s.tenant.attrs(), "unfetched", progress.Unfetched)...)
 	}
-	attrs := append(s.tenant.attrs(), "head", progress.Head, "covered_until", progress.Covered,
+	attrs := append(s.tenant.attrs(), "head", progress.Head, "covered_since", progress.Since, "covered_until", progress.Until, "holes", progress.Holes,
 		"versions", progress.Versions, "commits", progress.Commits, "calls", progress.Calls, "quota_left", progress.Left,
 		"unfetched", progress.Unfetched, "took", time.Since(begun).Round(time.Millisecond).String())
 	if early(err) && progress.Commits > 0 {
@@ -197,7 +197,9 @@ type passResult struct {
 	Source    string `json:"source"`
 	Tenant    string `json:"tenant"`
 	Head      string `json:"head"`
-	Covered   string `json:"covered_until"`
+	Since     string `json:"covered_since"` // "" if nothing is covered
+	Until     string `json:"covered_until"`
+	Holes     int    `json:"holes"`
 	Versions  int    `json:"versions"`
 	Commits   int    `json:"commits"`
 	Calls     int    `json:"calls"`
@@ -218,7 +220,7 @@ func (p *passes) print(stream ledger.Stream, r exporter.Progress) {
 		return
 	}
 	line, err := json.Marshal(passResult{
-		stream.Source, stream.Tenant, r.Head, r.Covered.UTC().Format(time.RFC3339Nano), r.Versions, r.Commits, r.Calls, r.Unfetched,
+		stream.Source, stream.Tenant, r.Head, timeText(r.Since), timeText(r.Until), r.Holes, r.Versions, r.Commits, r.Calls, r.Unfetched,
 	})
 	if err == nil {
 		fmt.Fprintf(p.app.stdout, "%s\n", line)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -120,26 +121,65 @@ func (l *progressLine) show(text string) {
 	fmt.Fprint(l.out, eraseLine+text)
 }
 
-// progressText says how far a pass is after took.
+// progressText says how far a pass is after took, the most important first: what does not fit one
+// line is left out.
 func progressText(p exporter.Progress, took time.Duration) string {
-	text := fmt.Sprintf("covered to %s, %d versions, %d calls, quota left %d",
-		p.Covered.UTC().Format("2006-01-02 15:04"), p.Versions, p.Calls, p.Left)
-	if left, ok := timeLeft(p, took); ok {
-		text += ", " + left.String() + " left"
+	parts := []string{"nothing is covered yet"}
+	if !p.Until.IsZero() {
+		parts[0] = "covered " + p.Until.UTC().Format("2006-01-02 15:04")
+		if p.First {
+			parts[0] += " back to " + p.Since.UTC().Format(time.DateOnly)
+		}
 	}
-	return text[:min(len(text), progressWidth)]
+	if all := span(p); p.First && all > 0 {
+		parts = append(parts, fmt.Sprintf("%d %%", int(100*p.Done/all)))
+	} else if p.Holes > 0 {
+		parts = append(parts, counted(p.Holes, "hole"))
+	}
+	if left, ok := timeLeft(p, took); ok {
+		parts = append(parts, durationText(left)+" left")
+	}
+	parts = append(parts, counted(p.Versions, "version"), counted(p.Calls, "call"), fmt.Sprintf("quota left %d", p.Left))
+	text := parts[0]
+	for _, part := range parts[1:] {
+		if len(text)+len(", "+part) > progressWidth {
+			break
+		}
+		text += ", " + part
+	}
+	return text
 }
 
 // timeLeft estimates how long a pass goes on, taking what is left to be like what is done: 0 once
-// only reading again is left, and not ok while nothing is done.
+// all is covered, and not ok while nothing is done.
 func timeLeft(p exporter.Progress, took time.Duration) (left time.Duration, ok bool) {
-	done, all := p.Covered.Sub(p.From), p.Target.Sub(p.From)
-	if p.Target.IsZero() || done <= 0 || all < done {
+	done, rest := p.Done-p.Begun, max(0, span(p)-p.Done)
+	if p.Target.IsZero() || done <= 0 {
 		return 0, false
 	}
-	left = time.Duration(float64(took) * float64(all-done) / float64(done))
+	left = time.Duration(float64(took) * (float64(rest) / float64(done)))
 	if left > time.Minute {
 		return left.Round(time.Minute), true
 	}
 	return left.Round(time.Second), true
+}
+
+// span is how much update time there is to cover.
+func span(p exporter.Progress) time.Duration {
+	if p.Target.IsZero() {
+		return 0
+	}
+	return p.Target.Sub(p.Start)
+}
+
+// durationText is a duration for people: without seconds that say nothing.
+func durationText(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }

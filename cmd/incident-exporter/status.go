@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -112,19 +111,29 @@ func (s *status) ready() error {
 
 // describe writes one line a stream.
 func (s *status) describe(w io.Writer) {
-	most := s.p.cfg.Exporter.MaxLag.Duration
+	most := s.p.cfg.Exporter.MaxLag
 	for _, state := range s.p.states() {
-		verdict := "ok"
-		if state.lag() > most {
+		verdict, wrong := "ok", state.wrong(state.now, most)
+		if wrong != "" {
 			verdict = "LAGS"
 		}
-		covered := "not known yet"
-		if state.lag() < math.MaxInt64 {
-			covered = fmt.Sprintf("covered until %s, %s ago", state.covered.UTC().Format(time.RFC3339), state.lag().Round(time.Second))
+		line := fmt.Sprintf("%s %s", verdict, state.stream)
+		if state.name != "" {
+			line += " " + state.name
 		}
-		line := fmt.Sprintf("%s %s %s", verdict, state.stream, covered)
+		if state.known() {
+			line += " " + state.text(state.now)
+			if wrong != "" {
+				line += ": " + wrong
+			}
+		} else {
+			line += " not known yet"
+		}
 		if state.unfetched > 0 {
 			line += fmt.Sprintf(", %d unfetched", state.unfetched)
+		}
+		if len(state.partial) > 0 {
+			line += ", refused by " + strings.Join(state.partial, ", ")
 		}
 		if state.failure != "" {
 			line += ", last pass: " + strings.ReplaceAll(state.failure, "\n", "; ")

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"incident-exporter/exporter"
+	"incident-exporter/exporter/ledger"
 )
 
 // watched is what is known of a stream by those who look on while its passes are made: metrics,
@@ -12,10 +12,9 @@ import (
 type watched struct {
 	mu        sync.Mutex
 	wiring    *wiring       // nil before the first pass
-	covered   time.Time     // zero: not known
+	coverage  coverage
 	ahead     time.Duration // how far the API's clock is ahead of ours
 	succeeded time.Time
-	unfetched int
 	failure   string
 }
 
@@ -26,12 +25,14 @@ func (w *watched) wired(with *wiring) {
 	w.wiring = with
 }
 
-// progressed is told of each commit, and of the end of each pass.
-func (w *watched) progressed(p exporter.Progress) {
+// progressed is told of each commit, and of the end of each pass: head is the newest manifest, nil if
+// it is not known.
+func (w *watched) progressed(head *ledger.Manifest) {
+	of := coverageOf(head)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !p.Covered.IsZero() {
-		w.covered, w.unfetched = p.Covered, p.Unfetched
+	if head != nil {
+		w.coverage = of
 	}
 }
 
@@ -58,8 +59,8 @@ func (w *watched) state(t tenant) streamState {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := streamState{
-		stream: t.stream(), name: t.name, covered: w.covered, now: time.Now().Round(0).Add(w.ahead),
-		succeeded: w.succeeded, unfetched: w.unfetched, quotaLeft: -1, failure: w.failure,
+		stream: t.stream(), name: t.name, coverage: w.coverage, now: time.Now().Round(0).Add(w.ahead),
+		succeeded: w.succeeded, quotaLeft: -1, failure: w.failure,
 	}
 	if w.wiring != nil {
 		s.quotaLeft = w.wiring.source.Left()

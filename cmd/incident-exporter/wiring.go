@@ -15,6 +15,7 @@ type wiring struct {
 	api    api
 	source *defender.Source
 	tokens *auth.Tokens
+	chain  *ledger.Ledger // nil if nothing is exported; it belongs to the pass under way
 }
 
 // wire makes the exporter of a tenant's stream into sink. begin is asked before a new chain is begun,
@@ -31,7 +32,7 @@ func (p *passes) wire(t tenant, sink archive, log *slog.Logger, begin func(conte
 	}
 	version, _ := buildVersion()
 	by := ledger.By{Version: version, Client: string(cfg.Azure.ClientID)}
-	chain := ledger.New(sink, t.stream(), by, ledger.Compression(cfg.Exporter.Compression))
+	w.chain = ledger.New(sink, t.stream(), by, ledger.Compression(cfg.Exporter.Compression))
 	return exporter.New(exporter.Config{
 		Settle:       cfg.Exporter.Settle.Duration,
 		Overlap:      cfg.Exporter.Overlap.Duration,
@@ -45,7 +46,7 @@ func (p *passes) wire(t tenant, sink archive, log *slog.Logger, begin func(conte
 		Start:        cfg.Exporter.Start.resolve,
 		Begin:        begin,
 		Observe:      observe,
-	}, w.source, chain), w, nil
+	}, w.source, w.chain), w, nil
 }
 
 // wireSource makes what reads a tenant's incidents from an API.
@@ -68,7 +69,6 @@ func (p *passes) wireSource(t tenant, a api, log *slog.Logger) (*wiring, error) 
 		Tokens:      w.tokens,
 		Quota:       a.quota.limits(),
 		Concurrency: int(cfg.Exporter.Concurrency),
-		Overlap:     cfg.Exporter.Overlap.Duration,
 		MaxAnswer:   int64(cfg.Exporter.MaxAnswerBytes),
 		Share:       p.share,
 		Log:         log,

@@ -168,7 +168,7 @@ func (c *client) lanes() int {
 	}
 	most := cap(c.flight)
 	for _, l := range c.quota.limits {
-		most = min(most, 1+int(latency.Seconds()*float64(l.Calls)/l.Per.Seconds()))
+		most = min(most, 2+int(latency.Seconds()*float64(l.Calls)/l.Per.Seconds()))
 		break // the shortest: what is saved up of a longer one may be used
 	}
 	return max(1, most)

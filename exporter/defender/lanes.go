@@ -17,9 +17,10 @@ import (
 // reading is one reading of a stretch: by one walk, or by several that share
 // it where calls take so long that one would leave the quota unused.
 type reading struct {
-	s    *Source
-	to   exporter.Receiver
-	once bool // one question is asked, and once
+	s     *Source
+	to    exporter.Receiver
+	once  bool // one question is asked, and once
+	alone bool // by one walk
 
 	// turn is held by the lane that is not waiting for an answer: the rule, its
 	// knowledge and the receiver are used by one lane at a time. It is a channel,
@@ -107,36 +108,33 @@ func caught(err *error) {
 	}
 }
 
+// worthwhile is how many answers a rest should take that is shared: each lane
+// costs one or two more.
+const worthwhile = 12
+
 // half makes a lane of the lower half of the longest rest, nil if none is worth it.
 func (r *reading) half(ctx context.Context) *lane {
-	if r.once || !r.s.dialect.known() || len(r.lanes) >= r.s.client.lanes() || r.err != nil || ctx.Err() != nil {
+	if r.alone || !r.s.dialect.known() || len(r.lanes) >= r.s.client.lanes() || r.err != nil || ctx.Err() != nil {
 		return nil
 	}
 	var longest *lane
+	most := 0.0 // answers that the rest takes, if it goes on as it does
 	for _, l := range r.lanes {
-		if longest == nil || l.to.Sub(l.floor) > longest.to.Sub(longest.floor) {
-			longest = l
+		if rest := l.to.Sub(l.floor); l.span > 0 && rest >= 4*time.Second && float64(rest)/float64(l.span) > most {
+			longest, most = l, float64(rest)/float64(l.span)
 		}
 	}
-	if longest == nil {
+	if most < worthwhile {
 		return nil
 	}
-	rest := longest.to.Sub(longest.floor)
-	if rest < 4*time.Second || rest < 3*longest.span {
-		return nil
-	}
-	middle := longest.floor.Add(rest / 2).Truncate(time.Second)
+	middle := longest.floor.Add(longest.to.Sub(longest.floor) / 2).Truncate(time.Second)
 	l := r.lane(ctx, longest.floor, middle)
-	longest.floor = middle
-	l.reader.Floor = func() time.Time { return l.floor }
+	l.span, longest.floor = longest.span, middle
 	return l
 }
 
 // Ask implements walk.World. While it waits for the answer others have the turn.
 func (l *lane) Ask(q walk.Question) (*walk.Answer, error) {
-	if moved := l.to.Sub(q.To); moved > 0 && !q.To.Before(l.floor) && q.Since.IsZero() && q.Until.IsZero() {
-		l.to, l.span = q.To, moved
-	}
 	for next := l.half(l.ctx); next != nil; next = l.half(l.ctx) {
 		l.start(next)
 	}
@@ -221,6 +219,9 @@ func unserved(err error, p *page) *walk.Unserved {
 
 // Shown implements walk.World.
 func (l *lane) Shown(from, to, asked time.Time, order bool) error {
+	if from.Before(l.to) && !from.Before(l.floor) {
+		l.to, l.span = from, l.to.Sub(from)
+	}
 	return l.reading.to.Shown(l.ctx, ledger.Claim{From: ledger.Time{Time: from}, To: ledger.Time{Time: to}, Asked: ledger.Time{Time: asked}, Order: order})
 }
 

@@ -176,13 +176,16 @@ func (s *Source) Read(ctx context.Context, what exporter.Reading, to exporter.Re
 	if what.Again {
 		ctx = context.WithValue(ctx, againKey{}, true)
 	}
-	return s.reading(to).run(ctx, what.From.Time, what.To.Time)
+	s.know.Begin()
+	r := s.reading(to)
+	r.alone = !what.Long
+	return r.run(ctx, what.From.Time, what.To.Time)
 }
 
 // Once implements exporter.Source.
 func (s *Source) Once(ctx context.Context, what ledger.Span, audit bool, to exporter.Receiver) (served, whole bool, err error) {
 	r := s.reading(to)
-	r.once = true
+	r.once, r.alone = true, true
 	l := r.lane(context.WithValue(ctx, againKey{}, true), what.From.Time, what.To.Time)
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()

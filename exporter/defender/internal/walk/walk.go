@@ -103,6 +103,8 @@ type Knowledge struct {
 	Disorder bool
 
 	told           bool // the order has been told apart
+	checked        bool // the walk under way has been checked
+	coarse         int  // answers to a question with a finer bound that were not what they had to be
 	contradictions int
 	strikes        int // answers that seem to ignore the filter
 	fruitless      int // answers that may be cut, of which nothing counts
@@ -115,6 +117,9 @@ type Knowledge struct {
 
 // Forget keeps what is known of the length of answers.
 func (k *Knowledge) Forget(disorder bool) { *k = Knowledge{Longest: k.Longest, Disorder: disorder} }
+
+// Begin begins a walk, which may have several Readers.
+func (k *Knowledge) Begin() { k.checked = false }
 
 const (
 	// enough contradictions make an order none: a replica that lags makes one
@@ -300,16 +305,29 @@ func (r *Reader) contradicted() error {
 // Read reads [from, to), of whole seconds, from its newest end down. What it
 // could show is with the World when it returns, whatever the error.
 func (r *Reader) Read(from, to time.Time) error {
-	top, steady, checked := r.Top, 0, false
+	top, steady := r.Top, 0
+	var last *answered // whose rows from last.cut on need not come again
 	for {
 		if from = r.floor(from); !from.Before(to) {
 			return nil
 		}
-		a, err := r.ask(Question{From: from, To: to, Top: top})
+		q := Question{From: from, To: to, Top: top}
+		if last != nil {
+			q.To = last.cut()
+		}
+		a, err := r.ask(q)
 		if errors.Is(err, ErrNoBound) {
 			return r.open(from, to)
 		}
-		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
+		unserved := (*Unserved)(nil)
+		if last != nil && (errors.As(err, &unserved) || err == nil && !last.continues(a)) {
+			if err == nil {
+				r.Know.coarse++
+			}
+			last = nil // from the whole second on
+			continue
+		}
+		if errors.As(err, &unserved) {
 			// Fewer rows at once first: it may be their number or their size.
 			if r.orderly() && top > 1 {
 				if top, steady = max(1, top/10), 0; unserved.Fit > top {
@@ -329,9 +347,14 @@ func (r *Reader) Read(from, to time.Time) error {
 		if steady++; top < r.Top && steady > 10 {
 			top, steady = min(10*top, r.Top), 0
 		}
+		asked := a.Asked
+		if last != nil && last.Asked.Before(asked) {
+			asked = last.Asked
+		}
+		last = nil
 		switch one, isOne := a.second(); {
 		case a.empty() && a.Partial == nil:
-			return r.World.Shown(from, to, a.Asked, false)
+			return r.World.Shown(from, to, asked, false)
 		case a.Partial != nil:
 			// Nothing is shown. What is behind a full answer is asked for all the same.
 			short := len(a.Rows) < a.Top && a.More == ""
@@ -350,11 +373,11 @@ func (r *Reader) Read(from, to time.Time) error {
 			}
 			to = begin
 		case r.whole(a) && !(r.orderly() && a.inOrder()):
-			return r.World.Shown(from, to, a.Asked, false)
+			return r.World.Shown(from, to, asked, false)
 		case r.whole(a):
 			// In order a walk ends with an empty answer only, so that answers may
 			// be of any length.
-			if err := r.World.Shown(a.oldest(), to, a.Asked, false); err != nil {
+			if err := r.World.Shown(a.oldest(), to, asked, false); err != nil {
 				return err
 			}
 			to = a.oldest()
@@ -364,16 +387,18 @@ func (r *Reader) Read(from, to time.Time) error {
 				return err
 			}
 		case r.orderly() && a.inOrder():
-			if err := r.World.Shown(a.oldest().Add(time.Second), to, a.Asked, true); err != nil {
-				return err
-			}
-			if !checked {
-				checked = true
-				if err := r.check(a); err != nil {
+			begin := a.oldest().Add(time.Second)
+			if begin.Before(to) {
+				if err := r.World.Shown(begin, to, asked, true); err != nil {
 					return err
 				}
 			}
-			to = a.oldest().Add(time.Second)
+			if err := r.check(a); err != nil {
+				return err
+			}
+			if to = begin; a.finely() && r.Know.coarse < 2 {
+				last = a
+			}
 		default:
 			done, err := r.linked(a)
 			if err != nil {
@@ -385,7 +410,7 @@ func (r *Reader) Read(from, to time.Time) error {
 				}
 			}
 			if done {
-				return r.World.Shown(from, to, a.Asked, false)
+				return r.World.Shown(from, to, asked, false)
 			}
 			if to, err = r.spans(from, to, r.next(a), false); err != nil {
 				return err
@@ -394,9 +419,52 @@ func (r *Reader) Read(from, to time.Time) error {
 	}
 }
 
+const (
+	// slot is how finely a dense walk is continued, and pairs how many
+	// neighbours within one second have to be in that order.
+	slot  = 100 * time.Millisecond
+	pairs = 8
+)
+
+// finely says whether the rows are so dense, and so finely in order, that the
+// walk may be continued within the second that the answer was cut in.
+func (a *answered) finely() bool {
+	seen := 0
+	for i := 1; i < len(a.in); i++ {
+		before, row := a.in[i-1].Updated, a.in[i].Updated
+		if row.Truncate(slot).After(before.Truncate(slot)) {
+			return false
+		}
+		if row.Truncate(time.Second).Equal(before.Truncate(time.Second)) && !row.Truncate(slot).Equal(before.Truncate(slot)) {
+			seen++
+		}
+	}
+	return seen >= pairs && a.cut().Before(a.oldest().Add(time.Second))
+}
+
+// cut is the end of the slot of the oldest row.
+func (a *answered) cut() time.Time { return a.in[len(a.in)-1].Updated.Truncate(slot).Add(slot) }
+
+// continues says whether an answer about what is before a's cut was understood
+// as it was meant: its rows begin with the slot of a's oldest row, and that row
+// is among them.
+func (a *answered) continues(b *answered) bool {
+	oldest := a.in[len(a.in)-1]
+	for _, row := range b.in {
+		if row.ID == oldest.ID && row.Updated.Equal(oldest.Updated) {
+			return true
+		}
+	}
+	return false
+}
+
 // check asks, once a walk, for what an order of another kind would have left
 // out: rows of the stretch that were created before all that it showed.
 func (r *Reader) check(a *answered) error {
+	if r.Know.checked {
+		return nil
+	}
+	r.Know.checked = true
 	until := a.To
 	for _, row := range a.in {
 		if row.Created.IsZero() {
