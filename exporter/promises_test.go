@@ -113,7 +113,7 @@ func (w *world) complete(before, seen time.Time, head *ledger.Manifest) {
 		if err != nil {
 			w.fail("%v", err)
 		}
-		if !at.Before(before) || v.VisibleFrom.After(seen) || !v.VisibleUntil.IsZero() || w.keeps(&v) {
+		if !at.Before(before) || v.VisibleFrom.After(seen.Add(-w.lag)) || !v.VisibleUntil.IsZero() || w.keeps(&v) {
 			continue
 		}
 		if !unfetched(head, at) && (w.ordered || !byOrder(head, at)) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"incident-exporter/exporter"
 	"incident-exporter/exporter/defender"
 	"incident-exporter/exporter/ledger"
+	"incident-exporter/exporter/rawjson"
 	"incident-exporter/exporter/simulator"
 	"incident-exporter/sinks"
 	"incident-exporter/sinks/s3"
@@ -72,7 +74,8 @@ func (b *bearer) Token(ctx context.Context, stale string) (string, error) {
 		Token   string `json:"access_token"`
 		Expires string `json:"expires_in"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
+	body, _ := io.ReadAll(resp.Body)
+	if err := json.Unmarshal(rawjson.Unmarked(body), &answer); err != nil || resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("token: status %d: %v", resp.StatusCode, err)
 	}
 	seconds, err := strconv.Atoi(answer.Expires)
@@ -94,8 +97,9 @@ type world struct {
 
 	graph bool // it is read through Graph
 
-	ordered   bool // the API's order is that of update time
-	unbounded bool // it takes no upper bound
+	lag       time.Duration // of a replica that serves some of the answers
+	ordered   bool          // the API's order is that of update time
+	unbounded bool          // it takes no upper bound
 
 	flaky, faulty bool // the API fails at random, and so may something else in this tick
 
@@ -202,10 +206,17 @@ func newWorld(t *testing.T, seed uint64, incidents int, graph bool) *world {
 		b.Stray400Rate = []float64{0, 0, 0.02}[rng.IntN(3)]
 		b.ReplicaLag = time.Duration(pick(0, 0, 0, 5, 20)) * time.Second
 		b.ShortLinks, b.EmptyFirst = pick(0, 0, 0, 0, 5), rng.IntN(12) == 0
+		if b.EmptyFirst {
+			b.NextLink = true // who links the first page links the others
+		}
+		w.lag = b.ReplicaLag
+		if w.unbounded { // then pages of a set that is counted through have to be what they are
+			b.SkipLimit, b.ReplicaLag, b.ShortLinks, b.EmptyFirst = 0, 0, 0, false
+		}
 		b.ChurnPerCall = pick(0, 0, 1, 3)
-		b.LateBy = time.Duration(pick(0, 0, 1, int(worldOverlap/time.Second)-5)) * time.Second
+		b.LateBy = time.Duration(pick(0, 0, 1, int(worldOverlap/time.Second)-30)) * time.Second
 		b.FailRate = []float64{0, 0, 0.03, 0.15}[rng.IntN(4)]
-		w.flaky = b.FailRate > 0
+		w.flaky = b.FailRate > 0 || b.Stray400Rate > 0
 		b.QuotaDialect = simulator.QuotaDialect(rng.IntN(4))
 		b.Latency = time.Duration(pick(0, 100, 1000, 10_000)) * time.Millisecond
 		b.NoDate = rng.IntN(12) == 0
@@ -269,9 +280,9 @@ func (w *world) fail(format string, args ...any) {
 
 // happen changes something in the tenant.
 func (w *world) happen(rng *rand.Rand) {
-	within := worldOverlap - 5*time.Second
+	within := worldOverlap - 30*time.Second // a replica may be 20 s behind
 	if w.deep {
-		within = w.cfg.DeepOverlap - 10*time.Second
+		within = w.cfg.DeepOverlap - 30*time.Second
 	}
 	switch rng.IntN(12) {
 	case 10: // what comes late, as late as is promised

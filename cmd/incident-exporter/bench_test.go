@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -35,11 +36,42 @@ func figure(name string, value, goal float64, unit, detail string) {
 // rig is an exporter on a simulated tenant, in this process and on virtual time.
 type rig struct {
 	sim      *simulator.Simulator
+	source   *auditedSource
+	chain    *ledger.Ledger
 	exporter *exporter.Exporter
+	renew    func() // begins a new process on the same archive
 
 	begun   time.Time
-	covered time.Time // when everything up to the target was archived
-	calls   int       // made until then
+	first   int       // calls made until the first commit with lines, 0 before it
+	covered time.Time // when all was covered, from the beginning of the chain to the target
+	calls   int       // made until then, those of the audit apart
+}
+
+// auditedSource counts the calls that the audit makes.
+type auditedSource struct {
+	exporter.Source
+	sim   *simulator.Simulator
+	calls int
+}
+
+func (s *auditedSource) Once(ctx context.Context, what ledger.Span, audit bool, to exporter.Receiver) (served, whole bool, err error) {
+	before := s.sim.Calls().API()
+	served, whole, err = s.Source.Once(ctx, what, audit, to)
+	if audit {
+		s.calls += s.sim.Calls().API() - before
+	}
+	return served, whole, err
+}
+
+// observe notes what a commit has come to.
+func (r *rig) observe(p exporter.Progress) {
+	calls := r.sim.Calls().API() - r.source.calls
+	if r.first == 0 && p.Versions > 0 {
+		r.first = calls
+	}
+	if r.covered.IsZero() && !p.Target.IsZero() && p.Done >= p.Target.Sub(p.Start)-2*time.Second {
+		r.covered, r.calls = time.Now(), calls
+	}
 }
 
 // rigQuota is the API's documented quota.
@@ -76,34 +108,47 @@ func newRig(t *testing.T, options simulator.Options, quota []defender.Limit, cha
 	if os.Getenv("BENCH_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	source := defender.New(defender.Config{
-		Origin: &url.URL{Scheme: "https", Host: "api.fabrikam.example"}, Transport: transport,
-		Tokens: auth.NewTokens(credential, simulator.DefaultTenant), Quota: quota, Concurrency: 10,
-		Overlap: time.Hour, MaxAnswer: 32 << 20, Log: log,
-	})
-	chain := ledger.New(sinktest.NewMem().Session(), demoStream(), ledger.By{Version: "bench", Client: simulator.DefaultClientID}, "gzip")
-	r.exporter = exporter.New(exporter.Config{
-		Settle: time.Minute, Overlap: time.Hour, DeepOverlap: 7 * 24 * time.Hour, DeepEvery: 24 * time.Hour, Heartbeat: 15 * time.Minute,
-		RunTimeout: 1000 * time.Hour, BatchRecords: 5000, BatchBytes: 16 << 20, Log: log,
-		Start: func(now time.Time) time.Time { return now.Add(-180 * 24 * time.Hour) },
-		Observe: func(p exporter.Progress) {
-			if r.covered.IsZero() && !p.Target.IsZero() && !p.Covered.Before(p.Target) {
-				r.covered, r.calls = time.Now(), r.sim.Calls().API()
-			}
-		},
-	}, source, chain)
+	sink := sinktest.NewMem().Session()
+	r.renew = func() {
+		r.source = &auditedSource{sim: r.sim, Source: defender.New(defender.Config{
+			Origin: &url.URL{Scheme: "https", Host: "api.fabrikam.example"}, Transport: transport,
+			Tokens: auth.NewTokens(credential, simulator.DefaultTenant), Quota: quota, Concurrency: 10, MaxAnswer: 32 << 20, Log: log,
+		})}
+		r.chain = ledger.New(sink, demoStream(), ledger.By{Version: "bench", Client: simulator.DefaultClientID}, "gzip")
+		r.exporter = exporter.New(exporter.Config{
+			Settle: time.Minute, Overlap: time.Hour, DeepOverlap: 7 * 24 * time.Hour, DeepEvery: 24 * time.Hour, Heartbeat: 15 * time.Minute,
+			RunTimeout: 1000 * time.Hour, BatchRecords: 5000, BatchBytes: 16 << 20, Log: log,
+			Start:   func(now time.Time) time.Time { return now.Add(-180 * 24 * time.Hour) },
+			Observe: r.observe,
+		}, r.source, r.chain)
+	}
+	r.renew()
 	return r
 }
 
-// pass makes one pass and returns the calls it made.
+// pass makes one pass and returns the calls it made, those of the audit apart.
 func (r *rig) pass(t *testing.T) int {
 	t.Helper()
-	before := r.sim.Calls().API()
+	before := r.sim.Calls().API() - r.source.calls
 	r.begun, r.covered = time.Now(), time.Time{}
 	if _, err := r.exporter.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return r.sim.Calls().API() - before
+	return r.sim.Calls().API() - r.source.calls - before
+}
+
+// audit makes passes every five minutes until nothing is left that was read by order, and returns the
+// calls that the audit made since the archive began.
+func (r *rig) audit(t *testing.T) (calls, passes int) {
+	t.Helper()
+	for ; len(r.chain.Head().Covered.Ordered()) > 0; passes++ {
+		if passes == 5000 {
+			t.Fatalf("after %d passes the audit has yet to ask for %v", passes, r.chain.Head().Covered.Ordered())
+		}
+		time.Sleep(5 * time.Minute)
+		r.pass(t)
+	}
+	return r.source.calls, passes
 }
 
 // bound is how long after the first one the last of n calls can be sent at the earliest.
@@ -130,47 +175,103 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// TestBenchCalls counts the calls of a backfill, and of a run that finds nothing new.
+// TestBenchCalls counts the calls of a backfill at each density, those of its audit, and those of runs
+// that find nothing new.
 func TestBenchCalls(t *testing.T) {
 	if !benching() {
 		return
 	}
-	const incidents, fewest = 20_000, 200
+	const incidents, fewest, year = 20_000, 200, 180
 	for _, c := range []struct {
 		name    string
 		days    int // that the incidents are spread over; the archive begins 180 days ago
 		density simulator.Density
+		order   simulator.Order
 		churn   int
 		goal    float64
+		audited bool
 	}{
-		{"calls / fewest, quiet, uniform", 180, simulator.Uniform, 0, 1.1},
-		{"calls / fewest, quiet, uniform, first incident 170 days ago", 170, simulator.Uniform, 0, 1.1},
-		{"calls / fewest, quiet, uniform, first incident 100 days ago", 100, simulator.Uniform, 0, 1.1},
-		{"calls / fewest, quiet, office hours", 180, simulator.OfficeHours, 0, 1.1},
-		{"calls / fewest, quiet, office hours, first 100 days ago", 100, simulator.OfficeHours, 0, 1.1},
-		{"calls / fewest, 3 updates at every call", 180, simulator.Uniform, 3, 3},
+		{"quiet, uniform", year, simulator.Uniform, simulator.NewestFirst, 0, 1.05, true},
+		{"quiet, office hours", year, simulator.OfficeHours, simulator.NewestFirst, 0, 1.05, false},
+		{"quiet, uniform, first incident 100 days ago", 100, simulator.Uniform, simulator.NewestFirst, 0, 1.05, false},
+		{"quiet, all in a month", year, simulator.DenseMonth, simulator.NewestFirst, 0, 1.05, false},
+		{"quiet, all in 24 hours", year, simulator.NewestDay, simulator.NewestFirst, 0, 1.05, false},
+		{"quiet, all in half an hour", year, simulator.NewestHalfHour, simulator.NewestFirst, 0, 1.05, false},
+		{"quiet, 80 % in one hour", year, simulator.MostInOneHour, simulator.NewestFirst, 0, 1.05, true},
+		{"quiet, twice as many every 20 days", year, simulator.Growing, simulator.NewestFirst, 0, 1.05, false},
+		{"quiet, many within 3 s", year, simulator.Bulky, simulator.NewestFirst, 0, 1.05, true},
+		{"3 updates at every call", year, simulator.Uniform, simulator.NewestFirst, 3, 1.05, false},
+		{"quiet, no order", year, simulator.Uniform, simulator.Shuffled, 0, 1.6, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, simulator.Options{Seed: 3, Incidents: incidents, Size: 700, Span: time.Duration(c.days) * 24 * time.Hour, Density: c.density}, nil,
-				func(b *simulator.Behaviour) { b.ChurnPerCall, b.Latency = c.churn, 100*time.Millisecond })
+				func(b *simulator.Behaviour) {
+					b.ChurnPerCall, b.Order, b.Latency = c.churn, c.order, 100*time.Millisecond
+				})
 			all := r.pass(t)
-			figure(c.name, float64(r.calls)/fewest, c.goal, "", fmt.Sprintf("%d calls; first run with its re-reading %d", r.calls, all))
-			if c.churn > 0 || c.density != simulator.Uniform || c.days < 180 {
+			if r.covered.IsZero() {
+				t.Errorf("%s: the first run has not covered all: %v", c.name, r.chain.Head().Covered.Spans())
+			}
+			figure("calls / fewest, "+c.name, float64(r.calls)/fewest, c.goal, "", fmt.Sprintf("%d calls; all of the first run %d", r.calls, all))
+			if !c.audited {
 				return
 			}
-			// Two hours later nothing has changed, and nothing lies in the overlap.
-			time.Sleep(2 * time.Hour)
-			r.pass(t)
-			time.Sleep(5 * time.Minute)
-			figure("calls of an idle run, nothing in the overlap", float64(r.pass(t)), 1, "", "")
-			if _, err := r.sim.Update(r.sim.RandomIDs(1)[0]); err != nil {
-				t.Fatal(err)
+			if c.density == simulator.Uniform {
+				figure("calls until the first incident of today is archived", float64(r.first), 3, "", "")
 			}
-			time.Sleep(5 * time.Minute)
-			r.pass(t)
-			time.Sleep(5 * time.Minute)
-			figure("calls of an idle run, an incident in the overlap", float64(r.pass(t)), 2, "", "")
+			calls, passes := r.audit(t)
+			figure("calls of the audit / fewest, "+c.name, float64(calls)/fewest, 1.3, "", fmt.Sprintf("%d calls in %d passes", calls, passes))
+			if c.density == simulator.Uniform {
+				benchIdleRuns(t, r)
+			}
 		})
+	}
+}
+
+// benchIdleRuns counts the calls of runs that find nothing new.
+func benchIdleRuns(t *testing.T, r *rig) {
+	time.Sleep(2 * time.Hour)
+	r.pass(t)
+	time.Sleep(5 * time.Minute)
+	figure("calls of an idle run, nothing in the overlap", float64(r.pass(t)), 1, "", "")
+	if _, err := r.sim.Update(r.sim.RandomIDs(1)[0]); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * time.Minute)
+	r.pass(t)
+	time.Sleep(5 * time.Minute)
+	figure("calls of an idle run, an incident in the overlap", float64(r.pass(t)), 2, "", "")
+	r.renew()
+	time.Sleep(5 * time.Minute)
+	figure("calls of an idle run, in a new process", float64(r.pass(t)), 3, "", "")
+}
+
+// TestBenchSlowCalls holds the calls and the time of a backfill from an API that takes 10 s a call,
+// where several walks share the stretch.
+func TestBenchSlowCalls(t *testing.T) {
+	if !benching() {
+		return
+	}
+	const latency = 10 * time.Second
+	for name, density := range map[string]simulator.Density{"uniform": simulator.Uniform, "80 % in one hour": simulator.MostInOneHour} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, simulator.Options{Seed: 3, Incidents: 20_000, Size: 700, Density: density}, rigQuota(),
+				func(b *simulator.Behaviour) { b.Latency = latency })
+			r.pass(t)
+			figure("calls / fewest, 10 s a call, "+name, float64(r.calls)/200, 1.3, "", fmt.Sprintf("%d calls", r.calls))
+			r.timed(t, latency, "10 s a call, "+name)
+		})
+	}
+}
+
+// timed holds the time of a backfill to the shortest that the quota allows for its calls.
+func (r *rig) timed(t *testing.T, latency time.Duration, name string) {
+	t.Helper()
+	took, shortest := r.covered.Sub(r.begun), bound(r.calls, rigQuota())+latency
+	figure("time of a backfill / the quota's bound, "+name, float64(took)/float64(shortest), 1.05, "",
+		fmt.Sprintf("%d calls, %v / %v", r.calls, took.Round(time.Second), shortest.Round(time.Second)))
+	if v := r.sim.Violations(); len(v) > 0 {
+		t.Errorf("violations: %q", v)
 	}
 }
 
@@ -185,13 +286,7 @@ func TestBenchQuota(t *testing.T) {
 			r := newRig(t, simulator.Options{Seed: 4, Incidents: 160_000, Size: 700}, rigQuota(),
 				func(b *simulator.Behaviour) { b.Latency = latency })
 			r.pass(t)
-			took := r.covered.Sub(r.begun)
-			shortest := bound(r.calls, rigQuota()) + latency
-			figure(fmt.Sprintf("time of a backfill / the quota's bound, %v a call", latency), float64(took)/float64(shortest), 1.05, "",
-				fmt.Sprintf("%d calls, %v / %v", r.calls, took.Round(time.Second), shortest.Round(time.Second)))
-			if v := r.sim.Violations(); len(v) > 0 {
-				t.Errorf("violations: %q", v)
-			}
+			r.timed(t, latency, fmt.Sprintf("160,000 incidents, %v a call", latency))
 		})
 	}
 }

@@ -48,7 +48,7 @@ func (c *checker) judgeCoverage(v *verdict, of coverage) {
 		remedies = append(remedies, remedy)
 	}
 	if of.unfetched > 0 {
-		v.Detail += fmt.Sprintf(", %s still to be fetched", counted(of.unfetched, "stretch"))
+		v.Detail += fmt.Sprintf(", %s still to be fetched", plural(of.unfetched, "stretch"))
 		warn("none is needed for what is unfetched: each export tries again; `incident-exporter verify` names what it is")
 	}
 	if len(of.partial) > 0 {

@@ -169,42 +169,61 @@ func (c *checker) incidents(ctx context.Context, s *streamPasses) verdict {
 	if err != nil {
 		return c.unread(ctx, s, err)
 	}
-	page := fmt.Sprintf("$top up to %d is served", found.Page)
+	graph := s.tenant.source == "graph"
+	page := fmt.Sprintf("$top up to %d is served", found.Asked)
+	if found.Capped {
+		page = fmt.Sprintf("%d rows are served of the %d asked for", found.Rows, found.Asked)
+	}
 	bound := found.UpperBound
 	if bound == "" {
-		bound = "neither lt nor le"
+		bound = "none of lt, le, gt, not ge"
 	}
-	parts := []string{fmt.Sprintf("%d incidents on the first page", found.Rows), page, "upper bound by " + bound}
-	if found.Filtered {
-		parts = append(parts, "$filter is honoured", "times are compared to "+found.Resolution.String())
-	} else {
+	parts := []string{plural(found.Rows, "incident") + " in the first answer", page, "upper bound by " + bound}
+	switch {
+	case found.Filtered:
+		parts = append(parts, "$filter is honoured")
+	case found.Rows > 0 && found.FilterTried:
+		parts = append(parts, "$filter is ignored")
+	default:
 		parts = append(parts, "nothing there to try $filter on")
 	}
-	if s.tenant.source == "graph" && found.Counted {
-		parts = append(parts, "$count is served")
+	switch found.Order {
+	case defender.NewestFirst:
+		parts = append(parts, "newest update first")
+	case defender.OtherOrder:
+		parts = append(parts, "in no order of update time")
+	}
+	if graph && found.Rows > 0 && found.Expanded && found.Lacking == 0 {
+		parts = append(parts, "with all their alerts")
 	}
 	if found.NextLink {
-		parts = append(parts, "it sends nextLink, which is not followed")
+		parts = append(parts, "it sends nextLink")
 	}
 	v := verdict{Detail: strings.Join(parts, ", ")}
 	var notes []string
 	if found.Unread != nil {
-		notes = append(notes, "the first page cannot be read whole ("+found.Unread.Error()+"): an export reads it in pieces, and by id")
+		notes = append(notes, "the first answer cannot be read whole ("+found.Unread.Error()+"): an export reads it in pieces, and by id")
 	}
-	if s.tenant.source == "graph" && !found.Expanded {
-		notes = append(notes, "$expand=alerts fails for what is on the first page: an export fetches such incidents by their ids, and their alerts apart if need be")
+	switch {
+	case graph && found.Unread != nil && found.Rows == 0:
+		notes = append(notes, "$expand=alerts may be what fails: an export fetches such incidents by their ids, and their alerts apart if need be")
+	case graph && found.Lacking > 0:
+		notes = append(notes, fmt.Sprintf("%d of the incidents lack alerts: an export fetches those by their ids, and their alerts apart if need be", found.Lacking))
 	}
-	if s.tenant.source == "graph" && !found.Counted {
-		notes = append(notes, "no $count is served: an export takes more calls")
+	if found.Order == defender.OtherOrder {
+		notes = append(notes, "without an order of update time an export takes half as many calls more")
 	}
 	if found.Capped {
-		notes = append(notes, "pages are shorter than asked for: an export takes more calls")
+		notes = append(notes, "answers are shorter than asked for: an export takes more calls")
 	}
 	if found.UpperBound == "" {
-		notes = append(notes, "without upper bounds an export takes more calls")
+		notes = append(notes, "without upper bounds an export reads everything as one list, which takes a long time, and needs an order of update time")
 	}
 	if !found.Dated {
 		notes = append(notes, "its answers have no Date, so that this machine's clock counts: see that it is set (NTP)")
+	}
+	if found.FilterTried && !found.Filtered {
+		return verdict{State: failed, Detail: v.Detail, Remedy: "check " + s.api.setBy + ", and whether a proxy on the way drops query options; nothing can be shown complete without filters"}
 	}
 	if len(notes) > 0 {
 		v.State, v.Remedy = warning, "none is needed: "+strings.Join(notes, "; ")

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"incident-exporter/exporter/ledger"
 	"incident-exporter/exporter/simulator"
 )
 
@@ -32,7 +33,7 @@ func TestExportVerifyListShow(t *testing.T) {
 	if len(lines) != 1 {
 		t.Fatalf("stdout %q", second.stdout)
 	}
-	for _, member := range []string{"source", "tenant", "head", "covered_until", "versions", "commits", "calls", "unfetched"} {
+	for _, member := range []string{"source", "tenant", "head", "covered_since", "covered_until", "holes", "versions", "commits", "calls", "unfetched"} {
 		if _, there := lines[0][member]; !there {
 			t.Errorf("no member %s in %s", member, second.stdout)
 		}
@@ -97,8 +98,12 @@ func (s *scene) listShows(v simulator.Version) {
 
 	list := jsonLines(s.T, s.done("list", "--json").stdout)
 	for i, row := range list {
-		if row["seq"] != float64(i+1) || row["from"] == "" || row["to"] == "" || row["committed"] == "" || (row["key"] == "") != (i == 0) {
+		read, covered := s.spans(row["read"]), s.spans(row["covered"])
+		if row["seq"] != float64(i+1) || row["committed"] == "" || (row["key"] == "") != (i == 0) || len(covered) == 0 != (i == 0) || i == 0 && len(read) > 0 {
 			s.Errorf("list says %v", row)
+		}
+		if left := ledger.Subtract(read, covered); len(left) > 0 {
+			s.Errorf("manifest %v has read %v, which is not covered", row["seq"], left)
 		}
 		if row["seq"] == last["seq"] && row["key"] != last["key"] {
 			s.Errorf("list says %v, show %v", row["key"], last["key"])
@@ -110,6 +115,15 @@ func (s *scene) listShows(v simulator.Version) {
 	if rest := jsonLines(s.T, s.done("list", "--json", "--since", "2").stdout); len(rest) != len(list)-1 {
 		s.Errorf("list --since 2 has %d of %d lines", len(rest), len(list))
 	}
+}
+
+// spans are the stretches of claims as JSON has them.
+func (s *scene) spans(claims any) (spans []ledger.Span) {
+	s.Helper()
+	if err := json.Unmarshal([]byte(jsonText(claims)), &spans); err != nil || spans == nil {
+		s.Errorf("%v: %v", claims, err)
+	}
+	return spans
 }
 
 func jsonText(v any) string {

@@ -17,15 +17,15 @@ import (
 
 // health is how one stream is. The members are fixed by the contract.
 type health struct {
-	Source  string   `json:"source"`
-	Tenant  string   `json:"tenant"`
-	Name    string   `json:"name"`          // as configured, "" if it has none
-	Since   string   `json:"covered_since"` // "" if nothing is covered, or it cannot be read
-	Until   string   `json:"covered_until"`
-	Holes   int      `json:"holes"`       // stretches before covered_until that are not covered
-	Lag     *float64 `json:"lag_seconds"` // of covered_until, by this machine's clock; null as above
-	OK      bool     `json:"ok"`
-	Why     string   `json:"why,omitempty"` // it is not
+	Source string   `json:"source"`
+	Tenant string   `json:"tenant"`
+	Name   string   `json:"name"`          // as configured, "" if it has none
+	Since  string   `json:"covered_since"` // "" if nothing is covered, or it cannot be read
+	Until  string   `json:"covered_until"`
+	Holes  int      `json:"holes"`       // stretches before covered_until that are not covered
+	Lag    *float64 `json:"lag_seconds"` // of covered_until, by this machine's clock; null as above
+	OK     bool     `json:"ok"`
+	Why    string   `json:"why,omitempty"` // it is not
 
 	coverage
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,7 +67,7 @@ func (a *app) simulateCommand() *cobra.Command {
 	flags.IntVar(&f.size, "size", 8_000, "`bytes` of an incident on average")
 	flags.Uint64Var(&f.seed, "seed", 1, "decides everything that is random")
 	flags.Var(durationFlag{&f.span}, "span", "how far back the incidents' update times go")
-	flags.StringVar(&f.density, "density", "uniform", "how update times are spread: uniform or office-hours")
+	flags.StringVar(&f.density, "density", "uniform", "how update times are spread: "+densityNames())
 	flags.IntVar(&f.tie, "tie", 0, "how many incidents share one identical update time")
 	flags.IntVar(&f.churn, "churn", 0, "how many incidents are updated at every call")
 	flags.Var(durationFlag{&f.late}, "late", "how late an update may become visible")
@@ -91,7 +93,7 @@ func (f *simulateFlags) check() error {
 		wrong("--incidents, --tie, --churn and --latency must not be negative, --size and --span must be more than 0")
 	}
 	if _, ok := densities()[f.density]; !ok {
-		wrong("--density must be uniform or office-hours")
+		wrong("--density must be %s", densityNames())
 	}
 	if _, ok := dialects()[f.dialect]; !ok {
 		wrong("--dialect must be seconds, decimal, date or body")
@@ -106,7 +108,17 @@ func (f *simulateFlags) check() error {
 }
 
 func densities() map[string]simulator.Density {
-	return map[string]simulator.Density{"uniform": simulator.Uniform, "office-hours": simulator.OfficeHours}
+	return map[string]simulator.Density{
+		"uniform": simulator.Uniform, "office-hours": simulator.OfficeHours, "dense-month": simulator.DenseMonth, "newest-day": simulator.NewestDay,
+		"newest-half-hour": simulator.NewestHalfHour, "most-in-one-hour": simulator.MostInOneHour, "growing": simulator.Growing, "bulky": simulator.Bulky,
+	}
+}
+
+// densityNames are the names of the densities in one text.
+func densityNames() string {
+	names := slices.Sorted(maps.Keys(densities()))
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 func dialects() map[string]simulator.QuotaDialect {

@@ -127,7 +127,7 @@ func TestSimulateRefusesFlags(t *testing.T) {
 		"loopback address":       {"--listen", "0.0.0.0:0"},
 		"this machine only":      {"--listen", ":8443"},
 		"with a port":            {"--listen", "127.0.0.1"},
-		"uniform or office":      {"--density", "lumpy"},
+		"bulky, dense-month":     {"--density", "lumpy"},
 		"seconds, decimal":       {"--dialect", "stardate"},
 		"a share of the calls":   {"--misbehave", "2"},
 		"must not be negative":   {"--incidents", "-1"},

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"incident-exporter/exporter"
+	"incident-exporter/exporter/ledger"
 	"incident-exporter/exporter/mapping"
 	"incident-exporter/exporter/rawjson"
 )
@@ -34,7 +34,8 @@ type sideBySide struct {
 	graphOnly map[string]seenState // in Graph, and not in Defender's first reading
 
 	members   [2]mapping.Members
-	unfetched [2][]exporter.Stretch
+	disorder  [2]bool // its order was contradicted
+	unfetched [2][]ledger.Unfetched
 }
 
 // The sides of a comparison.
@@ -140,14 +141,15 @@ func (c *sideBySide) failed(ctx context.Context, side int, err error) *exitError
 	return &exitError{exitFailed, errors.New(sideNames[side] + ": " + text), remedy}
 }
 
-// read makes the readings.
+// read makes the readings. Where a row comes twice in one reading with one update time and other
+// content, as alerts change, what is closest to Graph's reading counts: the last of Defender's first
+// one, the first of its second.
 func (c *sideBySide) read(ctx context.Context) error {
-	err := c.pass(ctx, defenderSide, c.from, c.to, func() mapping.Members {
-		c.incidents, c.members[defenderSide] = map[string]*compared{}, mapping.Members{}
-		return c.members[defenderSide]
-	}, func(id string, v seenState, r *mapping.Record) {
+	c.incidents, c.graphOnly = map[string]*compared{}, map[string]seenState{}
+	c.members = [2]mapping.Members{{}, {}}
+	err := c.pass(ctx, defenderSide, c.from, c.to, c.members[defenderSide], func(id string, v seenState, r *mapping.Record) {
 		// An incident that turns up late is there twice: what is newer counts.
-		if old := c.incidents[id]; old == nil || old.at.Before(v.at) {
+		if old := c.incidents[id]; old == nil || !old.at.After(v.at) {
 			c.incidents[id] = &compared{seenState: v, record: r}
 		}
 	})
@@ -155,14 +157,7 @@ func (c *sideBySide) read(ctx context.Context) error {
 		return err
 	}
 	newest := map[string]time.Time{}
-	err = c.pass(ctx, graphSide, c.from, c.to, func() mapping.Members {
-		clear(newest)
-		for _, d := range c.incidents {
-			d.inGraph, d.differences = false, nil
-		}
-		c.graphOnly, c.members[graphSide] = map[string]seenState{}, mapping.Members{}
-		return c.members[graphSide]
-	}, func(id string, v seenState, r *mapping.Record) {
+	err = c.pass(ctx, graphSide, c.from, c.to, c.members[graphSide], func(id string, v seenState, r *mapping.Record) {
 		if seen, ok := newest[id]; ok && !seen.Before(v.at) {
 			return
 		}
@@ -188,10 +183,8 @@ func (c *sideBySide) read(ctx context.Context) error {
 
 // states reads one side without comparing.
 func (c *sideBySide) states(ctx context.Context, side int, from, to time.Time) (found map[string]seenState, err error) {
-	err = c.pass(ctx, side, from, to, func() mapping.Members {
-		found = map[string]seenState{}
-		return nil
-	}, func(id string, v seenState, _ *mapping.Record) {
+	found = map[string]seenState{}
+	err = c.pass(ctx, side, from, to, nil, func(id string, v seenState, _ *mapping.Record) {
 		if old, ok := found[id]; !ok || old.at.Before(v.at) {
 			found[id] = v
 		}
@@ -226,46 +219,6 @@ func (c *sideBySide) confirm(ctx context.Context) error {
 	return err
 }
 
-// pass reads one side from beginning to end, as often as it takes until nothing of it is in doubt;
-// begin is called each time, and gives what members are counted in. What take gets lies in the interval.
-func (c *sideBySide) pass(ctx context.Context, side int, from, to time.Time, begin func() mapping.Members, take func(id string, v seenState, r *mapping.Record)) error {
-	s, parse := c.sides[side].source, mapping.Defender
-	if side == graphSide {
-		parse = mapping.Graph
-	}
-	for {
-		members, n := begin(), 0
-		err := s.Read(ctx, from, to, true, func(seg *exporter.Segment) error {
-			c.unfetched[side] = append(c.unfetched[side], seg.Unfetched...)
-			for i := range seg.Rows {
-				row := &seg.Rows[i]
-				if row.At.Before(from) || !row.At.Before(to) {
-					continue // the server compares more coarsely than it was asked to
-				}
-				line, err := seg.Line(i)
-				if err != nil {
-					return err
-				}
-				record, err := parse(line, members)
-				if err != nil {
-					c.unfetched[side] = append(c.unfetched[side], exporter.Stretch{From: row.At, To: row.At.Add(rawjson.Tick), ID: row.ID, Error: err.Error()})
-					continue
-				}
-				take(row.ID, seenState{row.At, row.Updated, record.Sum()}, record)
-				n++
-			}
-			c.p.line.compared(sideNames[side], n, seg.To)
-			return nil
-		})
-		if err != nil {
-			return c.failed(ctx, side, err)
-		}
-		if _, doubt := s.Doubt(); !doubt {
-			return nil
-		}
-	}
-}
-
 // onlyFound is an incident that one side has and the other has not.
 type onlyFound struct {
 	seenState
@@ -279,7 +232,7 @@ type agreement struct {
 	differing []string // ids
 	compared  int
 	changed   int
-	unfetched [2][]exporter.Stretch
+	unfetched [2][]ledger.Unfetched
 }
 
 // sum says what came of it.
@@ -287,7 +240,9 @@ func (c *sideBySide) sum() *agreement {
 	v := &agreement{}
 	for side, all := range c.unfetched {
 		for _, s := range all {
-			same := func(o exporter.Stretch) bool { return o.From.Equal(s.From) && o.To.Equal(s.To) && o.ID == s.ID }
+			same := func(o ledger.Unfetched) bool {
+				return o.From.Equal(s.From.Time) && o.To.Equal(s.To.Time) && o.ID == s.ID
+			}
 			if !slices.ContainsFunc(v.unfetched[side], same) { // what is read twice is named twice
 				v.unfetched[side] = append(v.unfetched[side], s)
 			}
@@ -340,7 +295,7 @@ func inOrder(a, b time.Time, idA, idB string) int {
 func (c *sideBySide) unread(id string, at time.Time) bool {
 	for _, all := range c.unfetched {
 		for _, s := range all {
-			if s.ID == id || !at.Before(s.From) && at.Before(s.To) {
+			if s.ID == id || !at.Before(s.From.Time) && at.Before(s.To.Time) {
 				return true
 			}
 		}

@@ -72,7 +72,7 @@ func (c *sideBySide) report(v *agreement) (agree bool, err error) {
 	for side, all := range v.unfetched {
 		for _, s := range all {
 			sum.Unfetched++
-			line := unfetchedLine{"unfetched", sideNames[side], c.tenant.id, s.ID, rawjson.FormatTime(s.From), rawjson.FormatTime(s.To), s.Error}
+			line := unfetchedLine{"unfetched", sideNames[side], c.tenant.id, s.ID, rawjson.FormatTime(s.From.Time), rawjson.FormatTime(s.To.Time), s.Error}
 			text := fmt.Sprintf("unfetched: %s: from %s to %s%s: %s", line.Source, line.From, line.To, c.whose(), oneLine(line.Text))
 			if err := c.print(line, text); err != nil {
 				return false, err
@@ -195,5 +195,5 @@ func (c *sideBySide) summary(s *compareSummary, agree bool) string {
 func (l *progressLine) compared(source string, n int, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.show(fmt.Sprintf("reading %s, %d incidents, to %s", source, n, at.UTC().Format("2006-01-02 15:04")))
+	l.show(fmt.Sprintf("reading %s, %d incidents, back to %s", source, n, at.UTC().Format("2006-01-02 15:04")))
 }

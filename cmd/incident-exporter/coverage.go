@@ -76,7 +76,7 @@ func (c coverage) text(now time.Time) string {
 	if c.backfill {
 		text += ", the first backfill is under way"
 	} else if c.holes > 0 {
-		text += ", " + counted(c.holes, "hole")
+		text += ", " + plural(c.holes, "hole")
 	}
 	return text
 }
@@ -84,8 +84,8 @@ func (c coverage) text(now time.Time) string {
 // clockText is a time for people, to the second.
 func clockText(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// counted is a number of things.
-func counted(n int, thing string) string {
+// plural is a number of things.
+func plural(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}

@@ -20,7 +20,7 @@ func ownEdges() map[string][]string {
 		"auth":                  {},
 		"cmd/incident-exporter": {"*"},
 		"exporter":              {"exporter/ledger", "exporter/rawjson", "sinks"},
-		"exporter/defender":     {"exporter", "exporter/rawjson"},
+		"exporter/defender":     {"exporter", "exporter/defender/internal/walk", "exporter/ledger", "exporter/rawjson"},
 		"exporter/ledger":       {"exporter/rawjson", "sinks"},
 		"exporter/mapping":      {"exporter/rawjson"},
 		"exporter/rawjson":      {},
@@ -29,6 +29,8 @@ func ownEdges() map[string][]string {
 		"sinks/local":           {"sinks"},
 		"sinks/s3":              {"sinks"},
 		"sinks/sinktest":        {"sinks"},
+
+		"exporter/defender/internal/walk": {},
 
 		"sinks/sinktest/s3server":      {},
 		"sinks/sinktest/s3server/demo": {"sinks/sinktest/s3server"},

@@ -17,12 +17,12 @@ const mostLabelled = 50
 
 // streamState is what is known of a stream between passes.
 type streamState struct {
-	stream      ledger.Stream
-	name        string    // for people, may be empty
+	stream ledger.Stream
+	name   string // for people, may be empty
 	coverage
 	now         time.Time // by the API's clock, once an answer has told it
 	succeeded   time.Time // end of the last pass that came to its end, zero: none
-	quotaLeft   int // -1: no pass has been made
+	quotaLeft   int       // -1: no pass has been made
 	tokenExpiry time.Time
 	failure     string // why the last pass failed, "" if it did not
 }

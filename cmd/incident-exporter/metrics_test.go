@@ -123,7 +123,12 @@ func TestMetricsMove(t *testing.T) {
 		want("put durations", by["sink_put_duration_seconds"], 2*commits+1, 2*commits+1)
 		want("covered until", now["covered_until_timestamp_seconds"+stream], at-65, at-59)
 		want("last success", now["last_success_timestamp_seconds"+stream], at-2, at+2)
+		want("covered since", now["covered_since_timestamp_seconds"+stream], at-180*24*3600-10, at-180*24*3600)
 		want("lag", now["lag_seconds"+stream], 58, 66)
+		want("holes", now["holes"+stream], 0, 0)
+		want("backfill", now["backfill"+stream], 0, 0)
+		want("partial", now["partial_providers"+stream], 0, 0)
+		want("withdrawn", by["claims_withdrawn_total"], 0, 0)
 		want("quota left", now["quota_left"+stream], 0, 49)
 		want("unfetched", now["unfetched"+stream], 0, 0)
 		want("token", now["token_expiry_timestamp_seconds{tenant="+tenantNumber(0)+"}"], at+3590, at+3601)
@@ -194,7 +199,7 @@ func TestMetricsMove(t *testing.T) {
 		sim.Change(func(b *simulator.Behaviour) { b.Poison, b.PoisonByID = map[int64]bool{id: true}, true })
 		by, now, err = moved(pass)
 		want("unfetched of a poisoned one", now["unfetched"+stream], 1, 5)
-		want("split", by["windows_split_total"], 1, 100)
+		want("holes beside what is unfetched", now["holes"+stream], 0, 0)
 		if err != nil {
 			t.Error(err)
 		}

@@ -126,13 +126,13 @@ func (d *drawer) Put(ctx context.Context, key string, data []byte) error {
 	d.keys = slices.Insert(d.keys, at, key)
 	if strings.HasPrefix(key, "manifests/") {
 		var m struct {
-			Window   ledger.Window
+			Covered  ledger.Coverage
 			Versions []ledger.Version
 		}
 		if err := json.Unmarshal(data, &m); err != nil {
 			return err
 		}
-		d.covered = m.Window.To.Time
+		d.covered = m.Covered.Until()
 		for _, v := range m.Versions {
 			d.stored[v.SHA256]++
 		}
@@ -245,7 +245,7 @@ func (e *era) check() {
 	}
 	at := time.Now().UTC().Format("2006-01-02 15:04")
 	state := e.states()[0]
-	if known := !state.covered.IsZero(); known && (state.lag() > most) != red && (lag-most).Abs() > 2*time.Second {
+	if known := state.known(); known && (state.lag() > most) != red && (lag-most).Abs() > 2*time.Second {
 		e.t.Fatalf("%s: the daemon says %v behind, it is %v (%s)", at, state.lag(), lag, e.trouble)
 	} else if !known && !down {
 		e.t.Fatalf("%s: nothing is known (%s)", at, e.trouble)

@@ -134,12 +134,12 @@ func progressText(p exporter.Progress, took time.Duration) string {
 	if all := span(p); p.First && all > 0 {
 		parts = append(parts, fmt.Sprintf("%d %%", int(100*p.Done/all)))
 	} else if p.Holes > 0 {
-		parts = append(parts, counted(p.Holes, "hole"))
+		parts = append(parts, plural(p.Holes, "hole"))
 	}
 	if left, ok := timeLeft(p, took); ok {
 		parts = append(parts, durationText(left)+" left")
 	}
-	parts = append(parts, counted(p.Versions, "version"), counted(p.Calls, "call"), fmt.Sprintf("quota left %d", p.Left))
+	parts = append(parts, plural(p.Versions, "version"), plural(p.Calls, "call"), fmt.Sprintf("quota left %d", p.Left))
 	text := parts[0]
 	for _, part := range parts[1:] {
 		if len(text)+len(", "+part) > progressWidth {

@@ -15,9 +15,23 @@ func TestProgressLine(t *testing.T) {
 	line := &progressLine{out: &out}
 	line.begin()
 	begun := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
-	line.observe(exporter.Progress{From: begun, Covered: begun.Add(8 * time.Hour), Target: begun.Add(24 * time.Hour), Versions: 1234, Calls: 31, Left: 7})
+	now := begun.Add(100 * 24 * time.Hour)
+	line.observe(exporter.Progress{
+		Start: begun, Since: begun.Add(39 * 24 * time.Hour), Until: now, Holes: 1, Target: now, Done: 61 * 24 * time.Hour, First: true,
+		Versions: 1234, Calls: 31, Left: 7,
+	})
 	shown := out.String()[strings.LastIndex(out.String(), eraseLine):]
-	for _, want := range []string{"2026-03-02 08:00", "1234 versions", "31 calls", "quota left 7", "left"} {
+	for _, want := range []string{"covered 2026-06-10 00:00 back to 2026-04-10, 61 %, 0s left, 1234 versions"} {
+		if !strings.Contains(shown, want) || strings.Contains(shown, "\n") || len(shown) > progressWidth+len(eraseLine) {
+			t.Errorf("%q is not in %q", want, shown)
+		}
+	}
+	line.observe(exporter.Progress{
+		Start: begun, Since: now.Add(-time.Hour), Until: now, Holes: 2, Target: now, Done: 90 * 24 * time.Hour, Begun: 89 * 24 * time.Hour,
+		Versions: 1, Calls: 31, Left: 7,
+	})
+	shown = out.String()[strings.LastIndex(out.String(), eraseLine):]
+	for _, want := range []string{"covered 2026-06-10 00:00, 2 holes, ", "1 version,", "31 calls", "quota left 7", " left"} {
 		if !strings.Contains(shown, want) || strings.Contains(shown, "\n") || len(shown) > progressWidth+len(eraseLine) {
 			t.Errorf("%q is not in %q", want, shown)
 		}
@@ -57,19 +71,21 @@ func TestVerifyShowsItsProgress(t *testing.T) {
 
 func TestTimeLeft(t *testing.T) {
 	from := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
-	at := func(covered, target time.Duration) exporter.Progress {
-		return exporter.Progress{From: from, Covered: from.Add(covered), Target: from.Add(target)}
+	at := func(begun, done, target time.Duration) exporter.Progress {
+		return exporter.Progress{Start: from, Begun: begun, Done: done, Target: from.Add(target)}
 	}
 	for _, test := range []struct {
 		p    exporter.Progress
 		want time.Duration
 		ok   bool
 	}{
-		{at(time.Hour, 4*time.Hour), 3 * time.Minute, true},
-		{at(4*time.Hour, 4*time.Hour), 0, true},
-		{at(0, time.Hour), 0, false},
-		{at(2*time.Hour, time.Hour), 0, false},
-		{exporter.Progress{From: from, Covered: from.Add(time.Hour)}, 0, false},
+		{at(0, time.Hour, 4*time.Hour), 3 * time.Minute, true},
+		{at(time.Hour, 2*time.Hour, 4*time.Hour), 2 * time.Minute, true},
+		{at(0, 4*time.Hour, 4*time.Hour), 0, true},
+		{at(0, 5*time.Hour, 4*time.Hour), 0, true}, // by another clock
+		{at(0, 0, time.Hour), 0, false},
+		{at(2*time.Hour, time.Hour, time.Hour), 0, false}, // something was withdrawn
+		{exporter.Progress{Start: from, Done: time.Hour}, 0, false},
 	} {
 		if left, ok := timeLeft(test.p, time.Minute); left != test.want || ok != test.ok {
 			t.Errorf("%+v: %v, %v, want %v", test.p, left, ok, test.want)

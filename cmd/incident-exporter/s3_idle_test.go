@@ -19,17 +19,27 @@ import (
 // chainTick is how far apart the manifests of a made chain are.
 const chainTick = 5 * time.Minute
 
-// makeChain makes a chain of so many manifests that covers everything until shortly before now.
+// makeChain makes a chain of so many manifests that covers everything until shortly before now. Each
+// has read again all that may still come late.
 func makeChain(t *testing.T, mem *sinktest.Mem, manifests int) {
 	t.Helper()
 	end := time.Now().Add(-chainTick).UTC().Truncate(time.Second)
 	start := end.Add(-time.Duration(manifests-1) * chainTick)
 	l := ledger.New(mem, demoStream(), ledger.By{Version: "test", Client: simulator.DefaultClientID}, "gzip")
-	err := l.Begin(t.Context(), start, start, start, 1)
+	late := ledger.Lateness{Settle: time.Minute, Overlap: time.Hour, Deep: 168 * time.Hour, Every: 24 * time.Hour}
+	err := l.Begin(t.Context(), start, start, 1)
 	for to := start.Add(chainTick); err == nil && !to.After(end); to = to.Add(chainTick) {
 		var b *ledger.Batch
 		if b, err = l.NewBatch(); err == nil {
-			err = l.Commit(t.Context(), b, ledger.Claim{To: to, Settled: to.Add(-time.Hour), DeepSettled: to.Add(-7 * 24 * time.Hour), Calls: 2, Now: to.Add(time.Minute)})
+			asked := to.Add(late.Settle)
+			claim := ledger.Claim{From: ledger.Time{Time: to.Add(-late.Deep - time.Hour)}, To: ledger.Time{Time: to}, Asked: ledger.Time{Time: asked}}
+			if claim.From.Before(start) {
+				claim.From.Time = start
+			}
+			e := l.Head().Entry()
+			e.Read, e.Calls, e.Now = []ledger.Claim{claim}, 2, asked
+			e.Covered = e.Covered.Add(claim).Aged(late, time.Time{})
+			err = l.Commit(t.Context(), b, e)
 		}
 	}
 	if err != nil || l.Head().Seq != uint64(manifests) {

@@ -209,7 +209,7 @@ func TestStatus(t *testing.T) {
 	if code, body = d.get("/readyz"); code != http.StatusOK || body != "ok\n" {
 		t.Errorf("readyz: %d %s", code, body)
 	}
-	if code, body = d.get("/healthz?verbose"); code != http.StatusOK || !strings.HasPrefix(body, "ok\nok defender/"+testTenant+" covered until ") || !strings.Contains(body, "\nnext run ") {
+	if code, body = d.get("/healthz?verbose"); code != http.StatusOK || !strings.HasPrefix(body, "ok\nok defender/"+testTenant+" covered from ") || !strings.Contains(body, "Z until ") || !strings.Contains(body, "\nnext run ") {
 		t.Errorf("healthz: %d %s", code, body)
 	}
 	if code, body = d.get("/healthz"); code != http.StatusOK || body != "ok\n" {
@@ -219,7 +219,8 @@ func TestStatus(t *testing.T) {
 	for _, line := range []string{
 		`incident_exporter_versions_total 120`, `incident_exporter_runs_total{outcome="done"} `, `incident_exporter_build_info{commit="`, `goversion="` + runtime.Version() + `"`,
 		`incident_exporter_api_calls_total{class="2xx",source="defender"} `, `incident_exporter_sink_put_duration_seconds_bucket{le="0.001"} `, `go_goroutines `,
-		`incident_exporter_covered_until_timestamp_seconds{source="defender",tenant="` + testTenant + `"} `, "incident_exporter_next_run_timestamp_seconds ",
+		`incident_exporter_covered_until_timestamp_seconds{source="defender",tenant="` + testTenant + `"} `,
+		`incident_exporter_holes{source="defender",tenant="` + testTenant + `"} 0`, `incident_exporter_backfill{source="defender",tenant="` + testTenant + `"} 0`, "incident_exporter_next_run_timestamp_seconds ",
 	} {
 		if code != http.StatusOK || !strings.Contains(body, line) {
 			t.Errorf("no %q in: %d %s", line, code, body)
@@ -270,7 +271,11 @@ func TestHealth(t *testing.T) {
 	if err != nil || !isNumber || time.Since(covered).Seconds()-lag > 30 || time.Since(covered).Seconds()-lag < -1 {
 		t.Errorf("%v, %v", got[0], err)
 	}
-	if r := s.run(alone, "health"); r.code != exitDone || !strings.HasPrefix(r.stdout, "ok  defender/"+testTenant+"  covered until ") || r.stderr != "" {
+	since, err := time.Parse(time.RFC3339, fmt.Sprint(got[0]["covered_since"]))
+	if begins := time.Since(since) - 180*24*time.Hour; err != nil || begins < 0 || begins > time.Minute || got[0]["holes"] != 0.0 || got[0]["name"] != "" {
+		t.Errorf("%v, %v", got[0], err)
+	}
+	if r := s.run(alone, "health"); r.code != exitDone || !strings.HasPrefix(r.stdout, "ok  defender/"+testTenant+"  covered from ") || r.stderr != "" {
 		t.Errorf("%+v", r)
 	}
 	for _, test := range []struct {
@@ -281,8 +286,10 @@ func TestHealth(t *testing.T) {
 	}{
 		{nil, []string{"--max-lag", "45m"}, exitDone, "ok"},
 		{[]string{"AZURE_TENANT_ID=" + otherTenant}, nil, exitFailed, "LAGS  defender/" + otherTenant + "  it is configured, and has no archive yet"},
-		{[]string{"AZURE_TENANT_ID=" + otherTenant}, nil, exitFailed, "ok    defender/" + testTenant + "  covered until"},
-		{[]string{"AZURE_TENANT_ID=", "EXPORTER_TENANTS=" + testTenant + "," + otherTenant}, []string{"--json"}, exitFailed, `"covered_until":"","lag_seconds":null,"ok":false`},
+		{[]string{"AZURE_TENANT_ID=" + otherTenant}, nil, exitFailed, "ok    defender/" + testTenant + "  covered from "},
+		{[]string{"AZURE_TENANT_ID=", "EXPORTER_TENANTS=" + testTenant + "," + otherTenant}, []string{"--json"}, exitFailed, `"name":"","covered_since":"","covered_until":"","holes":0,"lag_seconds":null,"ok":false`},
+		{[]string{"AZURE_TENANT_ID=", "EXPORTER_TENANTS=contoso=" + testTenant}, []string{"--json"}, exitDone, `"name":"contoso","covered_since":"2`},
+		{[]string{"AZURE_TENANT_ID=", "EXPORTER_TENANTS=contoso=" + testTenant}, nil, exitDone, testTenant + " contoso  covered from "},
 		{nil, []string{"--configured"}, exitDone, "ok"},
 		{[]string{"AZURE_TENANT_ID=" + otherTenant}, []string{"--configured"}, exitFailed, "LAGS"},
 		{[]string{"AZURE_TENANT_ID="}, []string{"--configured"}, exitUsage, "no tenant is configured"},

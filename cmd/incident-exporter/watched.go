@@ -11,7 +11,7 @@ import (
 // health and the status page. It is safe for concurrent use.
 type watched struct {
 	mu        sync.Mutex
-	wiring    *wiring       // nil before the first pass
+	wiring    *wiring // nil before the first pass
 	coverage  coverage
 	ahead     time.Duration // how far the API's clock is ahead of ours
 	succeeded time.Time

@@ -22,13 +22,6 @@ type object struct {
 	line    []byte
 	partial string // in what way it is one in part, if it is
 	how     string // it was read
-	memory  *use
-}
-
-func (o *object) release() {
-	if o != nil {
-		o.memory.end()
-	}
 }
 
 // row is an object as if it had been listed.
@@ -47,8 +40,9 @@ func (o *object) row() row {
 // path is that of an incident, escaped.
 func (s *Source) path(id string) string { return s.cfg.Path + "/" + url.PathEscape(id) }
 
-// object asks for one incident by its id, with its alerts or without.
-func (s *Source) object(ctx context.Context, id string, bare bool) (*object, error) {
+// object asks for one incident by its id, with its alerts or without. It is
+// counted in memory, like what is asked for below.
+func (s *Source) object(ctx context.Context, id string, bare bool, memory *use) (*object, error) {
 	v := url.Values{}
 	names := s.names
 	if bare {
@@ -57,11 +51,10 @@ func (s *Source) object(ctx context.Context, id string, bare bool) (*object, err
 		v.Set("$expand", names.Expanded)
 	}
 	o := &object{how: "by-id"}
-	limit := 8 * s.cfg.MaxAnswer
+	limit, mark := 8*s.cfg.MaxAnswer, memory.used
 	_, err := s.client.get(ctx, s.path(id), v.Encode(), narrowAttempts, func(body io.Reader, partial string) error {
-		o.release()
-		o.memory = s.share.memory.begin(ctx)
-		text, err := readWithin(body, limit, o.memory)
+		memory.back(mark)
+		text, err := readWithin(body, limit, memory)
 		if err == nil {
 			o.line, o.Incident, err = rawjson.Entity(nil, text, names)
 		}
@@ -75,7 +68,7 @@ func (s *Source) object(ctx context.Context, id string, bare bool) (*object, err
 		return nil
 	})
 	if err != nil {
-		o.release()
+		memory.back(mark)
 		return nil, err
 	}
 	return o, nil
@@ -109,8 +102,9 @@ func tooLarge(err error) bool { return errors.Is(err, rawjson.ErrTooLarge) }
 
 // entity asks for one incident by its id. Its alerts are asked for apart where
 // the API leaves them out if it is asked to, and cannot serve all of them together.
-func (s *Source) entity(ctx context.Context, id string) (*object, error) {
-	o, err := s.object(ctx, id, false)
+func (s *Source) entity(ctx context.Context, id string, memory *use) (*object, error) {
+	mark := memory.used
+	o, err := s.object(ctx, id, false, memory)
 	if err == nil && (o.Lacks == "" || o.Absent) {
 		return o, nil // what is absent here as well is what the API serves
 	}
@@ -121,11 +115,12 @@ func (s *Source) entity(ctx context.Context, id string) (*object, error) {
 	if o != nil {
 		lacks = o.Lacks
 	}
-	o.release()
-	whole, apart := s.apart(ctx, id)
+	memory.back(mark)
+	whole, apart := s.apart(ctx, id, memory)
 	if apart == nil {
 		return whole, nil
 	}
+	memory.back(mark)
 	if err == nil {
 		err = errors.New(lacks)
 	}
@@ -135,31 +130,26 @@ func (s *Source) entity(ctx context.Context, id string) (*object, error) {
 // apart puts an incident together from what is served of it without its alerts
 // and its alerts, with each byte of them as served. If the incident is the
 // same before and after, the alerts between are its own of that time.
-func (s *Source) apart(ctx context.Context, id string) (*object, error) {
-	name := s.names.Expanded
+func (s *Source) apart(ctx context.Context, id string, memory *use) (*object, error) {
+	name, mark := s.names.Expanded, memory.used
 	for range narrowAttempts {
-		before, err := s.object(ctx, id, true)
+		memory.back(mark)
+		before, err := s.object(ctx, id, true, memory)
 		if err != nil {
 			return nil, err
 		}
 		if rawjson.Has(before.line, name) {
-			before.release()
 			return nil, fmt.Errorf("incident %s has %s that were not asked for", id, name)
 		}
-		alerts, partial, err := s.alerts(ctx, id, before.memory)
+		alerts, partial, err := s.alerts(ctx, id, memory)
 		if err != nil {
-			before.release()
 			return nil, err
 		}
-		after, err := s.object(ctx, id, true)
+		after, err := s.object(ctx, id, true, memory)
 		if err != nil {
-			before.release()
 			return nil, err
 		}
-		same := alerts != nil && bytes.Equal(before.line, after.line)
-		after.release()
-		if !same {
-			before.release()
+		if alerts == nil || !bytes.Equal(before.line, after.line) {
 			continue
 		}
 		line := append(before.line[:len(before.line)-1], `,"`+name+`":[`...)
@@ -201,12 +191,15 @@ func (s *Source) alerts(ctx context.Context, id string, memory *use) (alerts [][
 			page, known = nil, nil
 			// An alert has an id and a time like an incident.
 			in := rawjson.NewAnswer(body, names, left, nil)
-			in.Grow = func(n int) error { return memory.more(2 * int64(n)) }
+			in.Grow = func(n int) error { return memory.more(int64(n)) }
 			for {
 				alert, a, err := in.Next(nil)
 				if err == io.EOF {
 					partial, more = why, in.NextLink
 					return nil
+				}
+				if err == nil {
+					err = memory.more(2 * int64(cap(alert))) // with the line that it becomes part of
 				}
 				if err != nil {
 					return s.unreadable(err, id, nil)
@@ -261,13 +254,14 @@ func (s *Source) complete(ctx context.Context, p *page) (lacking []lack, err err
 	for i := range p.rows {
 		r, line := p.rows[i], p.lines[i]
 		if r.lacks != "" {
-			o, err := s.entity(ctx, r.ID)
+			o, err := s.entity(ctx, r.ID, p.memory)
 			switch {
-			case err == nil && o.Absent && r.absent:
-				o.release() // the API serves it so
+			case err == nil && o.Absent && r.absent: // the API serves it so
 			case err == nil:
-				defer o.release()
 				r, line = o.row(), o.line
+				if o.partial != "" {
+					lacking = append(lacking, lack{r.ID, r.At, errors.New(o.partial)})
+				}
 			case ctx.Err() != nil:
 				return nil, ctx.Err()
 			case oneCannot(err) || isStatus(err, http.StatusNotFound) || !errors.As(err, new(*APIError)):
@@ -292,10 +286,9 @@ func (l *lane) Singly(q walk.Question) (asked time.Time, ok bool, id string, why
 	if s.names.Expanded == "" {
 		return asked, false, "", nil, nil
 	}
-	<-l.turn
-	p, err := s.list(l.ctx, q, true, narrowAttempts)
-	l.turn <- struct{}{}
-	defer p.release()
+	var p *page
+	l.away(func() { p, err = s.list(l.ctx, q, true, narrowAttempts) })
+	p.release() // only its rows are looked at
 	if err != nil {
 		return asked, false, "", nil, cannot(l.ctx, err)
 	}
@@ -321,16 +314,20 @@ func (l *lane) Fetch(id string) (bool, error) {
 	return ok, err
 }
 
-// one fetches and stores an incident by its id. cause says why it cannot.
+// one fetches and stores an incident by its id. cause says why it cannot, or
+// not whole.
 func (l *lane) one(id string) (ok bool, cause, err error) {
-	<-l.turn
-	o, err := l.s.entity(l.ctx, id)
-	l.turn <- struct{}{}
+	memory := l.s.share.memory.begin(l.ctx)
+	defer memory.end()
+	var o *object
+	l.away(func() { o, err = l.s.entity(l.ctx, id, memory) })
 	if err != nil {
 		return false, err, cannot(l.ctx, err)
 	}
-	defer o.release()
-	return true, nil, l.reading.to.Take(l.ctx, []exporter.Row{o.row().Row}, func(int) []byte { return o.line }, make([]bool, 1))
+	if o.partial != "" {
+		cause = errors.New(o.partial)
+	}
+	return cause == nil, cause, l.reading.to.Take(l.ctx, []exporter.Row{o.row().Row}, func(int) []byte { return o.line }, make([]bool, 1))
 }
 
 // cannot is what an error of a call about one incident comes to: nothing, if

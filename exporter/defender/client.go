@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,13 +58,14 @@ type client struct {
 	successes int
 	warned    bool
 	latency   time.Duration // of an attempt, of late
-	refused   func(provider string)
+	refused   []string      // providers that refuse their part, since they were last asked for
+	token     string        // that was sent last
 }
 
 func newClient(cfg *Config) *client {
 	c := &client{
 		origin: cfg.Origin, api: cfg.API, quota: &quota{limits: cfg.Quota}, flight: make(chan struct{}, cfg.Concurrency),
-		share: cfg.Share, log: cfg.Log, refused: func(string) {},
+		share: cfg.Share, log: cfg.Log,
 	}
 	c.http = &http.Client{
 		Transport:     &authorised{c: c, next: cfg.Transport, tokens: cfg.Tokens},
@@ -99,12 +101,12 @@ func (a *authorised) RoundTrip(req *http.Request) (*http.Response, error) {
 		// After the wait for the quota, which may be longer than a token lives.
 		token, err := a.tokens.Token(req.Context(), stale)
 		if err != nil {
-			a.c.quota.sent(call)
+			a.c.quota.done(call)
 			return nil, final{err}
 		}
 		// Last of all, so that nobody who waits for something else has a place.
 		if err := a.c.share.take(req.Context(), a.c); err != nil {
-			a.c.quota.sent(call)
+			a.c.quota.done(call)
 			return nil, final{err}
 		}
 		a.c.quota.going(call)
@@ -121,6 +123,7 @@ func (a *authorised) RoundTrip(req *http.Request) (*http.Response, error) {
 func (a *authorised) send(req *http.Request, token string, call *call) (*http.Response, error) {
 	a.c.mu.Lock()
 	a.c.calls++
+	a.c.token = token
 	a.c.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(req.Context(), attemptTime, errSlow)
 	// The server counts a call when it arrives, which is after the connection
@@ -205,8 +208,8 @@ func drain(body io.ReadCloser) {
 
 // received notes the server's clock and the request's id.
 func (c *client) received(resp *http.Response) {
-	id := requestID(resp.Header)
-	if why, _ := partial(resp); why != "" && id != "" {
+	id := c.requestID(resp.Header)
+	if why, _ := c.partial(resp); why != "" && id != "" {
 		id += ", " + why
 	}
 	if resp.StatusCode >= http.StatusInternalServerError {
@@ -240,6 +243,16 @@ func (c *client) now() (time.Time, bool) {
 	return c.date.Add(time.Since(c.at)), true
 }
 
+// refusing are the providers that have refused their part since it was last called.
+func (c *client) refusing() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	refused := c.refused
+	c.refused = nil
+	slices.Sort(refused)
+	return slices.Compact(refused)
+}
+
 func (c *client) succeeded() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -265,7 +278,7 @@ var warning = regexp.MustCompile(`([^"/\s]+/[^"/]+)/(\d{3})/\d+`)
 // partial says in what way an answer is one in part: status 206, and a Warning
 // that names who did not answer. lacking is empty if it is whole, but for what
 // a provider refuses (401, 403: a product that is not licensed).
-func partial(resp *http.Response) (lacking string, refused []string) {
+func (c *client) partial(resp *http.Response) (lacking string, refused []string) {
 	if resp.StatusCode != http.StatusPartialContent {
 		return "", nil
 	}
@@ -275,11 +288,11 @@ func partial(resp *http.Response) (lacking string, refused []string) {
 		if w[2] != "401" && w[2] != "403" {
 			lacking = "the API answers in part"
 		} else {
-			refused = append(refused, clean(w[1]+"/"+w[2], 100))
+			refused = append(refused, c.clean(w[1]+"/"+w[2], 100))
 		}
 	}
 	if lacking != "" || len(all) == 0 {
-		lacking = "the API answers in part: " + clean(text, 150)
+		lacking = "the API answers in part: " + c.clean(text, 150)
 	}
 	return lacking, refused
 }
@@ -307,17 +320,20 @@ func (c *client) get(ctx context.Context, path, query string, tries int, read fu
 		return asked, err
 	}
 	var wait time.Duration
-	failures, refused := 0, 0
+	failures := 0
 	req.SetResponseHandler(func(resp *http.Response) error {
 		defer drain(resp.Body)
-		why, refused := partial(resp)
+		if resp.StatusCode != http.StatusTooManyRequests {
+			c.quota.answered()
+		}
+		why, refused := c.partial(resp)
 		if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 			err := read(resp.Body, why)
-			for _, provider := range refused {
-				c.refused(provider)
-			}
+			c.mu.Lock()
+			c.refused = append(c.refused, refused...)
+			c.mu.Unlock()
 			if err == nil && why != "" {
-				c.log.Warn("the API answers in part", "warning", why, "request", requestID(resp.Header))
+				c.log.Warn("the API answers in part", "warning", why, "request", c.requestID(resp.Header))
 				if failures+1 < min(tries, partialTries) {
 					return errPartial
 				}
@@ -325,7 +341,7 @@ func (c *client) get(ctx context.Context, path, query string, tries int, read fu
 			return err
 		}
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-		return apiError(resp, body, time.Now())
+		return c.apiError(resp, body, time.Now())
 	})
 	rc := retryablehttp.Client{
 		HTTPClient: c.http,
@@ -337,10 +353,7 @@ func (c *client) get(ctx context.Context, path, query string, tries int, read fu
 				return false, ctx.Err()
 			}
 			var again bool
-			wait, again = c.judge(err, failures, refused)
-			if isStatus(err, http.StatusTooManyRequests) {
-				refused++
-			} else {
+			if wait, again = c.judge(err, failures); !isStatus(err, http.StatusTooManyRequests) {
 				failures++
 			}
 			if errors.Is(err, rawjson.ErrTooLarge) || errors.Is(err, errTooMany) {
@@ -374,7 +387,7 @@ func (c *client) get(ctx context.Context, path, query string, tries int, read fu
 }
 
 // judge says whether to try again, and after how long.
-func (c *client) judge(err error, failures, refused int) (wait time.Duration, again bool) {
+func (c *client) judge(err error, failures int) (wait time.Duration, again bool) {
 	var last final
 	if errors.As(err, &last) {
 		return 0, false
@@ -386,16 +399,12 @@ func (c *client) judge(err error, failures, refused int) (wait time.Duration, ag
 		return backoff, true // the connection
 	}
 	if !api.Temporary() {
-		return 0, false
+		return backoff, api.Status == http.StatusBadRequest && failures < 2 // strays have been seen
 	}
 	if api.Status == http.StatusTooManyRequests {
 		// Everybody waits, in the quota: it knows the end of the run.
-		if api.RetryAfter == 0 {
-			// Trying on would keep the rate up: a whole window, then longer.
-			api.RetryAfter = min(c.quota.window()<<min(refused, 6), time.Hour) + backoff
-		}
-		c.log.Warn("the API says too many requests", "wait", api.RetryAfter.Round(time.Millisecond).String(), "error", api)
-		c.quota.pause(time.Now().Add(api.RetryAfter))
+		pause := c.quota.refuse(api.RetryAfter)
+		c.log.Warn("the API says too many requests", "wait", pause.Round(time.Millisecond).String(), "error", api)
 		return 0, true
 	}
 	return max(backoff, min(api.RetryAfter, time.Minute)), true
@@ -411,7 +420,7 @@ func plainError(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		if parsed, e := url.Parse(u.URL); e == nil {
-			return fmt.Errorf("GET %s%s: %w", parsed.Host, parsed.Path, u.Err)
+			return fmt.Errorf("GET %s%s: %w", parsed.Host, parsed.EscapedPath(), u.Err)
 		}
 		return u.Err
 	}

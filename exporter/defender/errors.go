@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"incident-exporter/exporter/rawjson"
 )
 
 // APIError is an answer that is not what was asked for: an error of the API,
@@ -62,18 +64,19 @@ func (e *APIError) Temporary() bool {
 const maxErrorBody = 16 << 10
 
 // apiError reads an error answer. Anything may stand in its body.
-func apiError(resp *http.Response, body []byte, now time.Time) *APIError {
-	e := &APIError{Status: resp.StatusCode, RequestID: requestID(resp.Header)}
+func (c *client) apiError(resp *http.Response, body []byte, now time.Time) *APIError {
+	e := &APIError{Status: resp.StatusCode, RequestID: c.requestID(resp.Header)}
 	if resp.Request != nil {
-		e.Path = resp.Request.URL.Path
+		e.Path = resp.Request.URL.EscapedPath()
 	}
+	body = rawjson.Unmarked(body)
 	var answer struct {
 		Error errorBody `json:"error"`
 	}
 	if json.Unmarshal(body, &answer) == nil && (answer.Error.Code != nil || answer.Error.Message != "") {
-		e.take(&answer.Error)
+		c.take(e, &answer.Error)
 	} else {
-		e.Excerpt = clean(string(body), 200)
+		e.Excerpt = c.clean(string(body), 200)
 	}
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 {
 		e.RetryAfter = retryAfter(resp.Header, now)
@@ -100,14 +103,16 @@ const deepest = 8
 
 // take notes what an error body says, and what those inside of it say that it
 // does not: Graph's own code may be empty, and its message as well.
-func (e *APIError) take(body *errorBody) {
+func (c *client) take(e *APIError, body *errorBody) {
 	fill := func(to *string, text string, limit int) {
 		if *to == "" {
-			*to = clean(text, limit)
+			*to = c.clean(text, limit)
 		}
 	}
 	for range deepest {
-		fill(&e.Code, strings.Trim(string(body.Code), `"`), 100)
+		code := string(body.Code)
+		_ = json.Unmarshal(body.Code, &code) // it may be a number
+		fill(&e.Code, code, 100)
 		fill(&e.Message, body.Message, 300)
 		fill(&e.Target, body.Target, 100)
 		fill(&e.RequestID, body.Request, 100)
@@ -120,10 +125,10 @@ func (e *APIError) take(body *errorBody) {
 }
 
 // requestID is the id that the server gave the request, under any of its names.
-func requestID(h http.Header) string {
+func (c *client) requestID(h http.Header) string {
 	for _, name := range []string{"request-id", "x-ms-request-id", "x-request-id", "x-ms-correlation-request-id"} {
 		if id := h.Get(name); id != "" {
-			return clean(id, 100)
+			return c.clean(id, 100)
 		}
 	}
 	return ""
@@ -170,8 +175,15 @@ func windowIn(message string) time.Duration {
 	return min(time.Duration(h)*time.Hour+time.Duration(min_)*time.Minute+time.Duration(s)*time.Second, longestWait)
 }
 
-// clean makes text fit one log line.
-func clean(s string, limit int) string {
+// secrets are what no text may hold, wherever it was echoed from: a bearer
+// token, or what a JWT begins with.
+var secrets = regexp.MustCompile(`(?i:bearer)[\s:=]+[^\s"',;]+|eyJ[A-Za-z0-9_-]{8,}[A-Za-z0-9_.-]*`)
+
+const redacted = "[redacted]"
+
+// clean makes foreign text fit one log line, without the token that was sent
+// last, or what is left of it where the text was cut.
+func (c *client) clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
 			return ' '
@@ -181,7 +193,22 @@ func clean(s string, limit int) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, ""))
-	s = strings.Join(strings.Fields(s), " ")
+	s = secrets.ReplaceAllString(strings.Join(strings.Fields(s), " "), redacted)
+	c.mu.Lock()
+	token := c.token
+	c.mu.Unlock()
+	for from := 0; len(token) >= 8; {
+		at := strings.Index(s[from:], token[:8])
+		if at < 0 {
+			break
+		}
+		at += from
+		n := 8
+		for n < len(token) && at+n < len(s) && s[at+n] == token[n] {
+			n++
+		}
+		s, from = s[:at]+redacted+s[at+n:], at+len(redacted)
+	}
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -91,14 +92,19 @@ func (r *reading) start(l *lane) {
 // walk reads the lane's stretch. A panic costs this reading.
 func (l *lane) walk() (err error) {
 	defer caught(&err)
-	err = l.reader.Read(l.floor, l.to)
-	switch {
-	case errors.Is(err, walk.ErrIgnored):
-		return &IgnoredFilterError{err}
-	case errors.Is(err, walk.ErrSpent):
-		return exporter.ErrEnough
-	}
-	return err
+	return outcome(l.reader.Read(l.floor, l.to))
+}
+
+// away does something that takes long while others have the turn.
+func (l *lane) away(f func()) {
+	<-l.turn
+	defer func() {
+		l.turn <- struct{}{}
+		for _, provider := range l.s.client.refusing() {
+			l.reading.to.Refused(provider)
+		}
+	}()
+	f()
 }
 
 // caught turns a panic into an error, with where it came from.
@@ -171,30 +177,15 @@ func (l *lane) Ask(q walk.Question) (*walk.Answer, error) {
 // fetch gets an answer while others have the turn. What the answer lacks of an
 // incident is asked for apart.
 func (l *lane) fetch(q walk.Question) (p *page, err error) {
-	s := l.s
-	<-l.turn
-	tries, _ := s.narrow.tries()
-	if l.once {
-		tries = 1
-	}
-	p, err = s.list(l.ctx, q, false, tries)
-	if err != nil && oneCannot(err) {
-		if !l.once && s.narrow.fails(s.client.succeeded()) {
-			if down := s.down(l.ctx, err); down != nil {
-				l.turn <- struct{}{}
-				return p, down
+	var lacking []lack
+	l.away(func() {
+		if p, err = l.served(q); (err == nil || p.bad != nil) && !q.Measure {
+			var failed error
+			if lacking, failed = l.s.complete(l.ctx, p); failed != nil {
+				err = failed
 			}
 		}
-		err = unserved(err, p)
-	}
-	var lacking []lack
-	if (err == nil || p.bad != nil) && !q.Measure {
-		var failed error
-		if lacking, failed = s.complete(l.ctx, p); failed != nil {
-			err = failed
-		}
-	}
-	l.turn <- struct{}{}
+	})
 	for _, i := range lacking {
 		at := i.at.Truncate(time.Second)
 		if e := l.Unread(at, at.Add(time.Second), i.id, i.why); e != nil {
@@ -202,6 +193,25 @@ func (l *lane) fetch(q walk.Question) (p *page, err error) {
 		}
 	}
 	return p, err
+}
+
+// served asks a question, as often as this run has patience.
+func (l *lane) served(q walk.Question) (*page, error) {
+	s := l.s
+	tries, _ := s.narrow.tries()
+	if l.once {
+		tries = 1
+	}
+	p, err := s.list(l.ctx, q, false, tries)
+	if err == nil || !oneCannot(err) && !(q.Skip > 0 && isStatus(err, http.StatusBadRequest)) {
+		return p, err
+	}
+	if !l.once && s.narrow.fails(s.client.succeeded()) {
+		if down := s.down(l.ctx, err); down != nil {
+			return p, down
+		}
+	}
+	return p, unserved(err, p)
 }
 
 // unserved is what the rule is told of a question that failed.

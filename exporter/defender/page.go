@@ -126,7 +126,7 @@ func (s *Source) unreadable(err error, id string, text []byte) error {
 	switch {
 	case errors.As(err, &syntax), errors.Is(err, rawjson.ErrNoIncident), errors.Is(err, rawjson.ErrTooLarge),
 		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errTooMany):
-		return &APIError{Path: s.cfg.Path, Status: 200, Message: err.Error(), Incident: id, Err: err, Excerpt: clean(string(text), 200)}
+		return &APIError{Path: s.cfg.Path, Status: 200, Message: s.client.clean(err.Error(), 300), Incident: id, Err: err, Excerpt: s.client.clean(string(text), 200)}
 	}
 	return fmt.Errorf("GET %s: %w", s.cfg.Path, err)
 }
@@ -179,13 +179,6 @@ func (s *Source) list(ctx context.Context, q walk.Question, bare bool, tries int
 				s.dialect.accept(as)
 			}
 		}
-		if err == nil && as == lessThan && !q.To.IsZero() {
-			for i := range p.rows {
-				if p.rows[i].At.Equal(q.To) {
-					s.dialect.inclusive(s)
-				}
-			}
-		}
 		return p, err
 	}
 }
@@ -215,11 +208,12 @@ func newMemory(limit int64) *memory {
 
 func (m *memory) begin(ctx context.Context) *use { return &use{ctx: ctx, m: m} }
 
-// more waits for room for n bytes, until the context ends.
+// more waits for room for n bytes, until the context ends. The first ones are
+// there for everybody: there are never more answers than calls in flight.
 func (u *use) more(n int64) error {
 	for {
 		u.m.mu.Lock()
-		if u.alone || u.m.used+n <= u.m.limit {
+		if u.alone || u.used == 0 || u.m.used+n <= u.m.limit {
 			u.m.used += n
 			u.used += n
 			u.m.mu.Unlock()
@@ -237,16 +231,24 @@ func (u *use) more(n int64) error {
 	}
 }
 
-func (u *use) end() {
-	if u == nil || u.used == 0 && !u.alone {
+// back gives back what was taken since so much was in use.
+func (u *use) back(to int64) {
+	if u.used == to {
 		return
 	}
 	u.m.mu.Lock()
-	u.m.used -= u.used
-	u.used = 0
+	defer u.m.mu.Unlock()
+	u.m.used -= u.used - to
+	u.used = to
 	close(u.m.freed)
 	u.m.freed = make(chan struct{})
-	u.m.mu.Unlock()
+}
+
+func (u *use) end() {
+	if u == nil {
+		return
+	}
+	u.back(0)
 	if u.alone {
 		u.alone = false
 		<-u.m.alone

@@ -17,7 +17,7 @@ type bound int
 
 const (
 	lessThan    bound = iota // updated lt to
-	lessOrEqual              // updated le to less 100 ns: also where lt was seen to mean le
+	lessOrEqual              // updated le to: that takes in one instant too much, which does no harm
 	reversed                 // to gt updated
 	negated                  // not (updated ge to)
 	noBound                  // it takes none of them
@@ -32,7 +32,7 @@ func (b bound) text(name string, to time.Time) string {
 	case lessThan:
 		return name + " lt " + t
 	case lessOrEqual:
-		return name + " le " + rawjson.FormatTime(to.Add(-rawjson.Tick))
+		return name + " le " + t
 	case reversed:
 		return t + " gt " + name
 	case negated:
@@ -47,7 +47,6 @@ type dialect struct {
 	mu       sync.Mutex
 	bound    bound
 	accepted bool
-	warned   bool
 }
 
 func (d *dialect) reset() {
@@ -86,20 +85,6 @@ func (d *dialect) refused(b bound) bool {
 		d.bound++
 	}
 	return d.bound != b
-}
-
-// inclusive learns that lt takes in what is equal.
-func (d *dialect) inclusive(s *Source) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.bound != lessThan {
-		return
-	}
-	d.bound = lessOrEqual
-	if !d.warned {
-		d.warned = true
-		s.log.Warn("upper bounds take in what is equal", "operator", "lt")
-	}
 }
 
 // options are a question's query options: only ge, one upper bound and `and`

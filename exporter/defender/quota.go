@@ -3,6 +3,7 @@ package defender
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -25,8 +26,11 @@ type quota struct {
 
 	mu     sync.Mutex
 	all    []*call       // of the longest window, ascending
-	paused time.Time     // the server said: not before
+	paused time.Time     // not before, because the server refused a call
+	probe  *call         // the only one under way while refusals follow each other
 	waited time.Duration // by all calls together, since it was last asked for
+
+	refusals int // that followed each other, less the calls that were answered since
 }
 
 // call is one that has been allowed. Until it is known to have been sent it
@@ -55,6 +59,9 @@ func (q *quota) take(ctx context.Context, again bool) (*call, error) {
 			c := &call{now, again, true}
 			q.all = append(q.all, c)
 			q.forget(now)
+			if q.refusals > 0 {
+				q.probe = c
+			}
 			q.mu.Unlock()
 			return c, nil
 		}
@@ -77,6 +84,8 @@ func (q *quota) next(now time.Time, again bool) time.Time {
 	at := now
 	if q.paused.After(at) {
 		at = q.paused
+	} else if q.probe != nil {
+		at = now.Add(margin) // to look again
 	}
 	within := func(calls int, per time.Duration, only bool) {
 		// The calls-th newest has to be out of the window.
@@ -132,6 +141,9 @@ func (q *quota) done(c *call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	c.pending = false
+	if q.probe == c {
+		q.probe = nil
+	}
 }
 
 func (q *quota) sort() {
@@ -149,23 +161,53 @@ func (q *quota) window() time.Duration {
 	return shortest
 }
 
-func (q *quota) forget(now time.Time) {
-	var longest time.Duration
+// longest is the longest limit's window.
+func (q *quota) longest() time.Duration {
+	longest := q.window()
 	for _, l := range q.limits {
-		longest = max(longest, l.Per+margin)
+		longest = max(longest, l.Per)
 	}
+	return longest
+}
+
+func (q *quota) forget(now time.Time) {
+	longest := q.longest() + margin
 	old := func(c *call) bool { return !c.pending && now.Sub(c.at) > longest }
 	if len(q.all) > 0 && old(q.all[0]) {
 		q.all = slices.DeleteFunc(q.all, old)
 	}
 }
 
-// pause keeps everyone from calling before until.
-func (q *quota) pause(until time.Time) {
+// mostRefusals bounds how far waits grow: to more than an hour.
+const mostRefusals = 13
+
+// refuse keeps everyone from calling, because the server has refused a call,
+// for as long as it asked for (0: it did not say), or longer while refusals
+// follow each other, but for no longer than the longest window. It returns how long.
+func (q *quota) refuse(asked time.Duration) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if until.After(q.paused) {
+	now := time.Now()
+	if !q.paused.After(now) { // those of one moment are one
+		q.refusals = min(q.refusals+1, mostRefusals)
+	}
+	least := firstBackoff
+	if asked == 0 {
+		least = q.window() // trying on would keep the rate up
+	}
+	wait := min(max(asked, least<<(q.refusals-1)), q.longest()) + rand.N(margin)
+	if until := now.Add(wait); until.After(q.paused) {
 		q.paused = until
+	}
+	return wait
+}
+
+// answered notes that the server did not refuse a call.
+func (q *quota) answered() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.refusals > 0 && !q.paused.After(time.Now()) {
+		q.refusals--
 	}
 }
 

@@ -189,11 +189,23 @@ func (s *Source) Once(ctx context.Context, what ledger.Span, audit bool, to expo
 	l := r.lane(context.WithValue(ctx, againKey{}, true), what.From.Time, what.To.Time)
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()
+	defer caught(&err)
 	served, whole, err = l.reader.Once(what.From.Time, what.To.Time, audit)
-	if errors.Is(err, walk.ErrSpent) {
+	if err = outcome(err); err == exporter.ErrEnough {
 		return false, false, nil
 	}
 	return served, whole, err
+}
+
+// outcome is what an error of the rule comes to.
+func outcome(err error) error {
+	switch {
+	case errors.Is(err, walk.ErrIgnored):
+		return &IgnoredFilterError{err}
+	case errors.Is(err, walk.ErrSpent):
+		return exporter.ErrEnough
+	}
+	return err
 }
 
 // IgnoredFilterError says that answers hold what was not asked for, so that

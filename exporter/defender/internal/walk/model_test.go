@@ -92,6 +92,7 @@ type model struct {
 	vary  bool // the cap differs from answer to answer
 	moves int  // updates that may still happen, all of them before so many answers
 	early int
+	ltle  bool // lt means le
 	lag   int  // answers that may come from a replica that is behind by one move
 	links bool // a cut answer has a link
 	empty bool // and some answers are empty with a link to all of it
@@ -168,7 +169,7 @@ func (m *model) Ask(q Question) (*Answer, error) {
 	poison := map[string]bool{}
 	for _, i := range items {
 		r := m.row(i)
-		if r.Updated.Before(q.From) || !r.Updated.Before(q.To) || !q.Since.IsZero() && r.Created.Before(q.Since) || !q.Until.IsZero() && !r.Created.Before(q.Until) {
+		if r.Updated.Before(q.From) || r.Updated.After(q.To) || r.Updated.Equal(q.To) && !m.ltle || !q.Since.IsZero() && r.Created.Before(q.Since) || !q.Until.IsZero() && !r.Created.Before(q.Until) {
 			continue
 		}
 		poison[r.ID] = i.poison
@@ -376,7 +377,7 @@ func (m *model) run(from, to int) string {
 
 func (m *model) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "order %s, cap %d, vary %v, moves %d, lag %d, links %v, empty %v;", m.order, m.cap, m.vary, m.moves, m.lag, m.links, m.empty)
+	fmt.Fprintf(&b, "order %s, cap %d, vary %v, moves %d, lag %d, links %v, empty %v, lt as le %v;", m.order, m.cap, m.vary, m.moves, m.lag, m.links, m.empty, m.ltle)
 	for _, i := range m.items {
 		fmt.Fprintf(&b, " %d(created %d, updated %d", i.id, i.created, i.updated)
 		if i.poison {
@@ -462,9 +463,9 @@ func TestDrawn(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		m := &model{
 			c: drawn{rng.IntN}, order: order(rng.IntN(int(orders))), cap: []int{0, 0, 2, 3}[rng.IntN(4)], moves: rng.IntN(4), early: 1000,
-			links: rng.IntN(4) == 0, lag: []int{0, 0, 0, 2}[rng.IntN(4)],
+			links: rng.IntN(4) == 0, ltle: rng.IntN(4) == 0, lag: []int{0, 0, 0, 2}[rng.IntN(4)],
 		}
-		m.vary = m.order == newest && rng.IntN(3) == 0 && m.cap > 0
+		m.vary = m.order == newest && rng.IntN(3) == 0 && m.cap > 0 && !m.ltle
 		m.empty = m.links && rng.IntN(2) == 0
 		span := 2 + rng.IntN(30)
 		created := 1 + rng.IntN(40)

@@ -98,7 +98,7 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 				// Creation times tell nothing apart here.
 				q.Since, q.Until, agenda = time.Time{}, time.Time{}, nil
 			} else {
-				parts = p.split(a.in)
+				parts = p.split(a.Rows) // also those that a bound takes in which it should not
 			}
 			if parts == nil {
 				if done, err := r.linked(a); err != nil {
@@ -135,7 +135,10 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 func (p piece) split(rows []Row) []piece {
 	var times []time.Time
 	for _, row := range rows {
-		times = append(times, row.Created.Truncate(time.Second))
+		at := row.Created.Truncate(time.Second)
+		if !row.Created.IsZero() && !at.Before(p.since) && (p.until.IsZero() || at.Before(p.until)) {
+			times = append(times, at)
+		}
 	}
 	if len(times) == 0 {
 		return nil
@@ -309,6 +312,9 @@ func (r *Reader) follow(a *answered) (map[version]bool, error) {
 			return nil, nil
 		}
 		if q.Next = a.More; q.Next == "" {
+			if len(a.Rows) >= min(r.Know.Longest, q.Top) {
+				return nil, nil // a full one may have been cut
+			}
 			return rows, nil
 		}
 		var err error

@@ -229,13 +229,13 @@ func (r *Reader) ask(q Question) (*answered, error) {
 		}
 		a.in = append(a.in, row)
 	}
-	if out := len(a.Rows) - len(a.in); out > 1 && 2*out > len(a.Rows) {
+	if out := a.strangers(); out > 1 && 2*out > len(a.Rows) {
 		if r.Know.strikes++; r.Know.strikes > 1 {
 			return nil, r.ignored(a)
 		}
 	}
 	r.Know.Longest = max(r.Know.Longest, len(a.Rows))
-	if len(a.in) == 0 && len(a.Rows) > 0 && !r.whole(a) {
+	if len(a.Rows) > 0 && a.strangers() == len(a.Rows) && !r.whole(a) {
 		if r.Know.fruitless++; r.Know.fruitless > mostFruitless {
 			return nil, r.ignored(a)
 		}
@@ -250,6 +250,17 @@ func (r *Reader) ask(q Question) (*answered, error) {
 		return a, r.contradicted()
 	}
 	return a, nil
+}
+
+// strangers counts the rows that are not what was asked for. A bound may have
+// been taken for the end of its second.
+func (a *answered) strangers() (n int) {
+	for _, row := range a.Rows {
+		if row.Updated.Before(a.From) || !a.To.IsZero() && !row.Updated.Before(a.To.Add(time.Second)) {
+			n++
+		}
+	}
+	return n
 }
 
 // ignored is the error of an answer that holds what was not asked for.
@@ -563,7 +574,7 @@ func (r *Reader) cutWithin(second, to time.Time) (time.Time, error) {
 // used again. failing says that something in there cannot be served: then it
 // goes on until that has been found. It returns where it has come to.
 func (r *Reader) spans(from, to time.Time, span time.Duration, failing bool) (time.Time, error) {
-	for {
+	for end := to; ; {
 		if from = r.floor(from); !from.Before(to) {
 			return to, nil
 		}
@@ -611,7 +622,7 @@ func (r *Reader) spans(from, to time.Time, span time.Duration, failing bool) (ti
 				err, to = r.World.Shown(begin, to, a.Asked, false), begin
 			}
 		}
-		if err != nil || r.orderly() && !failing {
+		if err != nil || r.orderly() && !failing && to.Before(end) {
 			return to, err
 		}
 		span = next
