@@ -210,15 +210,16 @@ func newWorld(t *testing.T, seed uint64, incidents int, graph bool) *world {
 			b.NextLink = true // who links the first page links the others
 		}
 		w.lag = b.ReplicaLag
-		if w.unbounded { // then pages of a set that is counted through have to be what they are
-			b.SkipLimit, b.ReplicaLag, b.ShortLinks, b.EmptyFirst = 0, 0, 0, false
-		}
 		b.ChurnPerCall = pick(0, 0, 1, 3)
 		b.LateBy = time.Duration(pick(0, 0, 1, int(worldOverlap/time.Second)-30)) * time.Second
 		b.FailRate = []float64{0, 0, 0.03, 0.15}[rng.IntN(4)]
 		w.flaky = b.FailRate > 0 || b.Stray400Rate > 0
 		b.QuotaDialect = simulator.QuotaDialect(rng.IntN(4))
 		b.Latency = time.Duration(pick(0, 100, 1000, 10_000)) * time.Millisecond
+		if w.unbounded { // then pages of a set that is counted through have to be what they are
+			b.SkipLimit, b.ReplicaLag, b.ShortLinks, b.EmptyFirst = 0, 0, 0, false
+			b.Latency = min(b.Latency, time.Second) // the set is counted through from its front each time
+		}
 		b.NoDate = rng.IntN(12) == 0
 		if rng.IntN(6) == 0 && span > time.Hour*2 { // the oldest vanish while they are read
 			b.Retention = span + 36*time.Hour*time.Duration(rng.IntN(2))
@@ -259,7 +260,7 @@ func (w *world) likeGraph(b *simulator.Behaviour) {
 	b.SkipWall = pick(0, 500)
 	b.PartialRate = []float64{0, 0, 0.05}[w.rng.IntN(3)]
 	b.PartialDrops = []float64{0, 0.3}[w.rng.IntN(2)]
-	b.AlertsPerExpand, b.AlertsCount = pick(0, 0, 1, 2), w.rng.IntN(2) == 0
+	b.AlertsPerExpand = pick(0, 0, 1, 2)
 }
 
 func (w *world) say(format string, args ...any) {

@@ -60,7 +60,7 @@ func (p *partner) scraped(t *testing.T) map[string]float64 {
 // TestMetricsMove makes happen what each metric counts, one thing at a time, and sees what moves.
 func TestMetricsMove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPartner(t, []int{300}, "EXPORTER_OVERLAP=20m", "EXPORTER_DEEP_OVERLAP=20m", "EXPORTER_SECRET_EXPIRES=2031-01-31")
+		p := newPartner(t, []int{300}, "EXPORTER_OVERLAP=20m", "EXPORTER_DEEP_OVERLAP=20m", "EXPORTER_BATCH_RECORDS=100", "EXPORTER_SECRET_EXPIRES=2031-01-31")
 		p.measure()
 		sim := p.sims[0]
 		stream := "{source=defender,tenant=" + tenantNumber(0) + "}"
@@ -123,7 +123,7 @@ func TestMetricsMove(t *testing.T) {
 		want("put durations", by["sink_put_duration_seconds"], 2*commits+1, 2*commits+1)
 		want("covered until", now["covered_until_timestamp_seconds"+stream], at-65, at-59)
 		want("last success", now["last_success_timestamp_seconds"+stream], at-2, at+2)
-		want("covered since", now["covered_since_timestamp_seconds"+stream], at-180*24*3600-10, at-180*24*3600)
+		want("covered since", now["covered_since_timestamp_seconds"+stream], at-21*24*3600-10, at-21*24*3600)
 		want("lag", now["lag_seconds"+stream], 58, 66)
 		want("holes", now["holes"+stream], 0, 0)
 		want("backfill", now["backfill"+stream], 0, 0)
@@ -251,10 +251,10 @@ func TestMetricsMove(t *testing.T) {
 		sooner("busy", by, outcomeSkipped)
 		busy.Store(false)
 
-		for range 3 { // each day of its own is a commit of its own
+		for range 150 { // more than one commit takes
 			sim.Create()
-			time.Sleep(24 * time.Hour)
 		}
+		time.Sleep(24 * time.Hour)
 		ctx, cancel := context.WithCancel(t.Context())
 		p.mem.Before(func(c sinktest.Call) sinktest.Fault {
 			if c.Op == sinktest.OpPut && strings.HasPrefix(c.Key, "manifests/") {

@@ -130,7 +130,6 @@ func TestIndependentReaders(t *testing.T) {
 		if result := s.run([]string{"EXPORTER_COMPRESSION=" + compression}, "export"); result.code != exitDone {
 			t.Fatalf("%+v", result)
 		}
-		s.later()
 	}
 	if len(s.files(".gz")) == 0 || len(s.files(".zst")) == 0 || len(s.files(".ndjson")) == 0 {
 		t.Fatalf("not all compressions: %s", s.content())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 )
 
@@ -71,6 +72,10 @@ type panicked struct {
 
 func (e *panicked) Error() string { return fmt.Sprintf("a fault of this program: %v", e.value) }
 
+// readingPanicked is how package defender begins the error of a walk that panicked in a goroutine of
+// its own, with the stack behind it.
+const readingPanicked = "panic while reading: "
+
 // guarded calls f and turns its panic into an error.
 func guarded(f func() error) (err error) {
 	defer func() {
@@ -78,5 +83,12 @@ func guarded(f func() error) (err error) {
 			err = &panicked{r, string(debug.Stack())}
 		}
 	}()
-	return f()
+	err = f()
+	if err != nil {
+		if text, ok := strings.CutPrefix(err.Error(), readingPanicked); ok {
+			value, stack, _ := strings.Cut(text, "\n")
+			return &panicked{value, stack}
+		}
+	}
+	return err
 }

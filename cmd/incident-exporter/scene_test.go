@@ -64,9 +64,15 @@ func (s *scene) serve(h http.Handler) { s.front.Store(&h) }
 
 func (s *scene) behave(change func(*simulator.Behaviour)) { s.sim.Change(change) }
 
-// later lets two minutes pass by the server's clock.
+// later lets so much time pass by the server's clock that what was updated until then is read. What
+// that clock says is not believed once it is five minutes ahead of ours: four times are as many as
+// there may be.
 func (s *scene) later() {
-	s.behave(func(b *simulator.Behaviour) { b.ClockSkew += 2 * time.Minute })
+	s.behave(func(b *simulator.Behaviour) {
+		if b.ClockSkew += 63 * time.Second; b.ClockSkew > 5*time.Minute {
+			s.Errorf("the server's clock is ahead by %v", b.ClockSkew)
+		}
+	})
 }
 
 // result is how a process ended.

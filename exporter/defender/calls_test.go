@@ -12,7 +12,7 @@ import (
 func TestCalls(t *testing.T) {
 	for _, c := range []struct{ incidents, calls int }{
 		{0, 1},
-		{60, 2},    // an answer that may be cut, a longer one that is not there
+		{60, 4},    // an answer that may be cut, a longer one that is not there, its halves
 		{250, 5},   // 3 answers, one that ends it, the check
 		{1000, 13}, // 10 answers and rows that come again, one that ends it, the check
 	} {
@@ -31,7 +31,7 @@ func TestCalls(t *testing.T) {
 }
 
 func TestCallsOfGraph(t *testing.T) {
-	for _, c := range []struct{ incidents, calls int }{{0, 1}, {40, 2}, {250, 8}} {
+	for _, c := range []struct{ incidents, calls int }{{0, 1}, {40, 4}, {250, 8}} {
 		in(t, func(t *testing.T) {
 			tn := newTenant(t, simulator.Options{Incidents: c.incidents}, nil, ofGraph)
 			if calls := tn.all(); calls != c.calls {

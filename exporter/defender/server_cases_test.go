@@ -75,7 +75,7 @@ func TestUpperBounds(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.kept(t, a)
-				if len(a.unread) > 0 || len(s.asked()) > 18 {
+				if len(a.unread) > 0 || len(s.asked()) > 24 {
 					t.Errorf("%d calls, unread: %v", len(s.asked()), a.unread)
 				}
 				// What was learnt is forgotten.

@@ -85,7 +85,28 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 				}
 				continue
 			}
-			parts = p.halves(s)
+			if p != (piece{}) {
+				parts = p.halves(s)
+				break
+			}
+			// One that cannot be served, among others as a rule: they are stored,
+			// position by position, and it is stepped over.
+			at, why, about, err = r.sweeps(q)
+			if errors.Is(err, ErrSpent) {
+				return errors.Join(r.World.Unread(s, end, id, unserved), err)
+			}
+			if err != nil {
+				return err
+			}
+			if why == errTooMany {
+				parts = p.halves(s) // positions tell nothing
+				break
+			}
+			note(at)
+			if why != nil {
+				fail(why, about)
+			}
+			continue
 		case a.Partial != nil:
 			fail(a.Partial, "")
 			continue
@@ -105,6 +126,9 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 					return err
 				} else if done {
 					continue
+				}
+				if len(a.Rows) == 0 {
+					parts = p.halves(s) // a link that says nothing of where they are
 				}
 			}
 		}
@@ -229,8 +253,12 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 				continue
 			}
 			// One incident: over it, if it can be had by its id or not.
-			fetched := false
-			if unserved.ID != "" {
+			_, listed, _, why, err := r.World.Singly(q)
+			if err != nil {
+				return asked, rows, nil, "", err
+			}
+			fetched := listed && why == nil
+			if !fetched && unserved.ID != "" {
 				if fetched, err = r.World.Fetch(unserved.ID); err != nil {
 					return asked, rows, nil, "", err
 				}
@@ -251,18 +279,18 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 		if a.Partial != nil {
 			return asked, rows, a.Partial, "", nil
 		}
+		if len(a.Rows) == 0 && a.More != "" {
+			return asked, rows, errTooMany, "", nil // not the end
+		}
 		if len(a.Rows) == 0 {
 			break
 		}
-		for _, row := range a.in {
+		for _, row := range a.Rows { // also those that a bound takes in which it should not
 			v := version{row.ID, row.Updated.UnixNano()}
 			if rows[v] {
 				return asked, rows, errTooMany, "", nil // positions moved
 			}
 			rows[v] = true
-		}
-		if len(a.in) < len(a.Rows) {
-			return asked, rows, errTooMany, "", nil
 		}
 		last = len(a.Rows)
 	}
@@ -312,9 +340,6 @@ func (r *Reader) follow(a *answered) (map[version]bool, error) {
 			return nil, nil
 		}
 		if q.Next = a.More; q.Next == "" {
-			if len(a.Rows) >= min(r.Know.Longest, q.Top) {
-				return nil, nil // a full one may have been cut
-			}
 			return rows, nil
 		}
 		var err error

@@ -224,7 +224,7 @@ func (r *Reader) ask(q Question) (*answered, error) {
 		if row.Updated.Before(q.From) || !q.To.IsZero() && !row.Updated.Before(q.To) {
 			continue
 		}
-		if !q.Since.IsZero() && row.Created.Before(q.Since) || !q.Until.IsZero() && !row.Created.Before(q.Until) || row.Created.IsZero() {
+		if !q.Since.IsZero() && row.Created.Before(q.Since) || !q.Until.IsZero() && !row.Created.Before(q.Until.Add(time.Second)) || row.Created.IsZero() {
 			a.astray = true
 		}
 		a.in = append(a.in, row)
@@ -340,10 +340,8 @@ func (r *Reader) Read(from, to time.Time) error {
 		}
 		if errors.As(err, &unserved) {
 			// Fewer rows at once first: it may be their number or their size.
-			if r.orderly() && top > 1 {
-				if top, steady = max(1, top/10), 0; unserved.Fit > top {
-					top = unserved.Fit
-				}
+			if fewer := max(top/10, unserved.Fit); r.orderly() && fewer > 1 {
+				top, steady = fewer, 0
 				continue
 			}
 			if to, err = r.spans(from, to, r.start(from, to), true); err != nil {
@@ -574,6 +572,7 @@ func (r *Reader) cutWithin(second, to time.Time) (time.Time, error) {
 // used again. failing says that something in there cannot be served: then it
 // goes on until that has been found. It returns where it has come to.
 func (r *Reader) spans(from, to time.Time, span time.Duration, failing bool) (time.Time, error) {
+	var bad time.Time // what begins here could not be served
 	for end := to; ; {
 		if from = r.floor(from); !from.Before(to) {
 			return to, nil
@@ -586,8 +585,8 @@ func (r *Reader) spans(from, to time.Time, span time.Duration, failing bool) (ti
 		a, err := r.ask(Question{From: begin, To: to, Top: r.Top})
 		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
 			if span > time.Second {
+				bad, failing = begin, true
 				span /= 2
-				failing = true
 				continue
 			}
 			if err := r.second(begin, nil, unserved); err != nil {
@@ -625,7 +624,9 @@ func (r *Reader) spans(from, to time.Time, span time.Duration, failing bool) (ti
 		if err != nil || r.orderly() && !failing && to.Before(end) {
 			return to, err
 		}
-		span = next
+		if span = next; failing && bad.Before(to) && !bad.IsZero() {
+			span = min(span, to.Sub(bad)/2) // it is in there
+		}
 	}
 }
 
