@@ -242,6 +242,12 @@ func newWorld(t *testing.T, seed uint64, incidents int, graph bool) *world {
 			for _, id := range ids {
 				b.Unexpandable[id] = true
 			}
+			if len(ids) > 0 { // one trouble at a time: by id there are many calls already
+				b.ShortLinks, b.EmptyFirst = 0, false
+			}
+			if len(ids) > 0 || b.AlertsPerExpand > 0 { // an incident and its alerts apart have to be of one state
+				b.ReplicaLag, w.lag = 0, 0
+			}
 			w.say("unexpandable %v, by id %v", ids, b.UnexpandableByID)
 		})
 	}
@@ -256,7 +262,7 @@ func (w *world) likeGraph(b *simulator.Behaviour) {
 		b.UpperBound = simulator.LtAndLe
 	}
 	b.Count = simulator.Count(pick(0, 0, 0, 0, 1, 2, 3, 4))
-	b.NoNextLink, b.OrderBy = w.rng.IntN(3) == 0, w.rng.IntN(2) == 0
+	b.NoNextLink, b.OrderBy = w.rng.IntN(3) == 0 && !b.EmptyFirst, w.rng.IntN(2) == 0
 	b.SkipWall = pick(0, 500)
 	b.PartialRate = []float64{0, 0, 0.05}[w.rng.IntN(3)]
 	b.PartialDrops = []float64{0, 0.3}[w.rng.IntN(2)]

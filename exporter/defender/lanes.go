@@ -50,7 +50,7 @@ type lane struct {
 func (r *reading) lane(ctx context.Context, from, to time.Time) *lane {
 	l := &lane{reading: r, ctx: ctx, floor: from, to: to}
 	l.reader = &walk.Reader{
-		World: l, Know: &r.s.know, Top: r.s.cfg.Top, Oldest: r.s.oldest,
+		World: l, Know: &r.s.know, Top: r.s.cfg.Top, ByID: r.s.names.Expanded != "", Oldest: r.s.oldest,
 		Floor: func() time.Time { return l.floor }, Spent: r.s.narrow.spent,
 	}
 	return l

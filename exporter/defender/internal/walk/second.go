@@ -85,7 +85,7 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 				}
 				continue
 			}
-			if p != (piece{}) {
+			if p != (piece{}) || r.ByID {
 				parts = p.halves(s)
 				break
 			}

@@ -146,6 +146,9 @@ type Reader struct {
 	Know  *Knowledge
 	Top   int // rows that may be asked for at once
 
+	// ByID: where World.Singly fails it may succeed for fewer incidents.
+	ByID bool
+
 	// Oldest is where the widest question may begin.
 	Oldest time.Time
 
