@@ -166,7 +166,7 @@ func (p *pass) read(ctx context.Context, known bool) error {
 	if err := p.retry(ctx); err != nil {
 		return err
 	}
-	for {
+	for again := true; again; {
 		before := length(p.covered)
 		left, err := p.backfill(ctx)
 		if err != nil {
@@ -175,16 +175,16 @@ func (p *pass) read(ctx context.Context, known bool) error {
 		if err := p.deep(ctx); err != nil {
 			return err
 		}
-		if !left || p.exhausted || length(p.covered) == before {
-			break
+		if again = left && !p.exhausted && length(p.covered) != before; again {
+			// What is left has its turn again, until there is too little time.
+			if end, _ := ctx.Deadline(); time.Until(end) < time.Minute {
+				return errors.Join(p.finish(ctx), &Unfinished{context.DeadlineExceeded})
+			}
+			continue
 		}
-		// What is left has its turn again, until there is too little time.
-		if end, _ := ctx.Deadline(); time.Until(end) < time.Minute {
-			return errors.Join(p.finish(ctx), &Unfinished{context.DeadlineExceeded})
+		if again, err = p.audit(ctx); err != nil {
+			return err
 		}
-	}
-	if err := p.audit(ctx); err != nil {
-		return err
 	}
 	return p.finish(ctx)
 }
@@ -339,39 +339,40 @@ func (p *pass) deep(ctx context.Context) error {
 }
 
 // audit asks once for the oldest stretch that was read by the API's order, in
-// the piece that one answer has shown it in.
-func (p *pass) audit(ctx context.Context) error {
+// the piece that one answer has shown it in. It says whether that has
+// contradicted the order, so that there are holes again.
+func (p *pass) audit(ctx context.Context) (contradicted bool, err error) {
 	ordered := p.covered.Ordered()
 	if len(ordered) == 0 {
 		p.e.audits = nil
-		return nil
+		return false, nil
 	}
 	p.e.audits = ledger.Subtract(p.e.audits, ledger.Subtract(p.e.audits, ordered))
 	if len(p.e.audits) == 0 {
 		if err := p.flush(ctx); err != nil {
-			return err
+			return false, err
 		}
 		pieces, err := p.e.ledger.OrderedReads(ctx, ordered[0].From)
 		if err != nil {
-			return err
+			return false, err
 		}
 		p.e.audits = ledger.Pieces(ordered, pieces)
 	}
 	next := p.e.audits[0]
 	rest := p.e.audits[1:]
 	served, whole, err := p.e.source.Once(ctx, next, true, &p.writer)
-	if err != nil || p.e.audits == nil { // or the order was contradicted
-		return err
+	if err != nil || p.e.audits == nil {
+		return err == nil, err
 	}
 	if p.e.audits = rest; !served {
 		p.e.audits = append(p.e.audits, next)
-		return nil
+		return false, nil
 	}
 	if length := next.To.Sub(next.From.Time); !whole && length > time.Second {
 		middle := next.From.Add(length / 2).Truncate(time.Second)
 		p.e.audits = append([]ledger.Span{span(next.From.Time, middle), span(middle, next.To.Time)}, p.e.audits...)
 	}
-	return nil
+	return false, nil
 }
 
 func span(from, to time.Time) ledger.Span {

@@ -116,7 +116,7 @@ func (w *world) complete(before, seen time.Time, head *ledger.Manifest) {
 		if !at.Before(before) || v.VisibleFrom.After(seen.Add(-w.lag)) || !v.VisibleUntil.IsZero() || w.keeps(&v) {
 			continue
 		}
-		if !unfetched(head, at) && (w.ordered || !byOrder(head, at)) {
+		if !unfetched(head, at) && (w.ordered || !byOrder(head, at) && at.Before(head.Covered.Until())) {
 			covered, _ := json.Marshal(head.Covered)
 			w.fail("P1: incident %d, updated %s, visible from %s, is not in the archive (covered %s)",
 				v.ID, v.Updated, v.VisibleFrom.UTC().Format(time.RFC3339Nano), covered)

@@ -203,7 +203,10 @@ func (l *lane) served(q walk.Question) (*page, error) {
 		tries = 1
 	}
 	p, err := s.list(l.ctx, q, false, tries)
-	if err == nil || !oneCannot(err) && !(q.Skip > 0 && isStatus(err, http.StatusBadRequest)) {
+	switch {
+	case q.Skip > 0 && isStatus(err, http.StatusBadRequest):
+		return p, &walk.Unserved{Err: err, Refused: true}
+	case err == nil || !oneCannot(err):
 		return p, err
 	}
 	if !l.once && s.narrow.fails(s.client.succeeded()) {

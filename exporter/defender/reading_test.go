@@ -223,7 +223,7 @@ func TestOversized(t *testing.T) {
 					t.Errorf("unread %v", tn.archive.unread)
 				}
 				t.Logf("%d bytes, Graph %v: %d calls", size, graph, n)
-				if n > 70 {
+				if n > 180 {
 					t.Errorf("%d bytes, Graph %v: %d calls", size, graph, n)
 				}
 			})
@@ -265,7 +265,7 @@ func TestPoisonInABulkEdit(t *testing.T) {
 				tn.seconds(1)
 				missing := tn.missing(tn.newest())
 				t.Logf("Graph %v, by id too %v: %d calls, %d missing", graph, byID, n, len(missing))
-				if len(missing) > 1 || n > 110 {
+				if len(missing) > 1 || n > 180 || !graph && n > 45 {
 					t.Errorf("Graph %v: %d are missing after %d calls", graph, len(missing), n)
 				}
 			})
@@ -328,8 +328,14 @@ func TestNoUpperBound(t *testing.T) {
 						b.Poison[id] = true
 					}
 				})
-				n := tn.all()
-				if missing := tn.missing(tn.newest()); len(missing) > poisons {
+				time.Sleep(2 * time.Minute)
+				to := tn.newest()
+				n, err := tn.read(tn.from, to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tn.kept(to)
+				if missing := tn.missing(to); len(missing) > poisons {
 					t.Errorf("churn %d: %d missing, unread %v", churn, len(missing), tn.archive.unread)
 				}
 				if poisons == 0 {
@@ -338,7 +344,7 @@ func TestNoUpperBound(t *testing.T) {
 					t.Errorf("unread %v", tn.archive.unread)
 				}
 				t.Logf("churn %d, %d poisons: %d calls", churn, poisons, n)
-				if n > 22+40*poisons+20*churn {
+				if n > 22+40*poisons+70*churn {
 					t.Errorf("churn %d, %d poisons: %d calls", churn, poisons, n)
 				}
 			})
@@ -572,7 +578,7 @@ func TestOnce(t *testing.T) {
 			if n := tn.sim.Calls().API() - before; n != 1 {
 				t.Errorf("%d calls", n)
 			}
-			if n := len(tn.archive.claims) - claims; (n == 1) != wantWhole {
+			if n := len(tn.archive.claims) - claims; tn.archive.disordered == 0 && (n == 1) != wantWhole {
 				t.Errorf("%d claims", n)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -241,16 +242,18 @@ func (tn *tenant) kept(to time.Time) {
 		tn.t.Errorf("%v is neither claimed nor unread: %v, %v", at, tn.archive.claims, tn.archive.unread)
 	}
 	for _, v := range tn.missing(to) {
-		if at, _ := time.Parse(time.RFC3339Nano, v.Updated); tn.archive.claimed(at) || !tn.archive.unreadAt(at) {
+		if at, _ := time.Parse(time.RFC3339Nano, v.Updated); !tn.archive.unreadAt(at) {
 			tn.t.Errorf("incident %d, updated %s, is claimed and not archived", v.ID, v.Updated)
 		}
 	}
-	if v := tn.sim.Violations(); len(v) > 0 {
-		tn.t.Errorf("violations: %q", v)
+	for _, v := range tn.sim.Violations() {
+		if !strings.HasPrefix(v, "skip: ") { // without an upper bound it takes what it gets
+			tn.t.Errorf("violation: %s", v)
+		}
 	}
 }
 
-// whole checks that nothing is unread but so many seconds.
+// seconds checks that nothing is unread but so many seconds.
 func (tn *tenant) seconds(n int) {
 	tn.t.Helper()
 	var length time.Duration
@@ -262,6 +265,9 @@ func (tn *tenant) seconds(n int) {
 	}
 }
 
+// counted is how many alerts there are, which the truth leaves out.
+var counted = regexp.MustCompile(`,"alerts@odata.count":\d+`)
+
 // missing are the versions before to that are not archived as served.
 func (tn *tenant) missing(to time.Time) (missing []simulator.Version) {
 	for _, v := range tn.sim.Final() {
@@ -269,6 +275,9 @@ func (tn *tenant) missing(to time.Time) (missing []simulator.Version) {
 			continue
 		}
 		lines := tn.archive.lines[fmt.Sprint(v.ID)]
+		for line := range lines {
+			lines[counted.ReplaceAllString(line, "")] = true
+		}
 		if tn.graph && !lines[string(v.GraphLine())] && !lines[string(v.GraphApart())] || !tn.graph && !lines[string(v.Line())] {
 			missing = append(missing, v)
 		}

@@ -25,35 +25,47 @@ func (r *Reader) open(from, to time.Time) error {
 	for skip, back := 0, 0; ; {
 		a, err := r.ask(Question{From: from, Top: top, Skip: skip})
 		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
-			if top > 1 {
-				top = max(1, top/10)
+			if unserved.Refused {
+				return r.World.Unread(from, end, "", unserved)
+			}
+			if top > 2 { // with the row that is known
+				top = max(2, top/10)
 				continue
+			}
+			at := skip
+			if len(known) > 0 {
+				at++
+			}
+			row, position, err := r.behind(from, at)
+			if err != nil {
+				return err
 			}
 			if end.IsZero() {
 				end = to
 			}
-			// The neighbours name it: it is not newer than what was read, and what
-			// follows says how old it may be.
-			next, err := r.behind(from, skip+1)
-			if err != nil {
-				return err
+			if row == nil {
+				return r.World.Unread(from, end, unserved.ID, unserved)
 			}
-			if next.IsZero() || !next.Before(end) {
-				next = later(from, end.Add(-time.Second))
-			}
-			if next.Before(end) {
+			// Its neighbours name what was stepped over: it is not newer than what
+			// was read, and not older than the row behind it.
+			if next := later(from, row.Updated.Truncate(time.Second)); position > at && next.Before(end) {
 				if err := r.World.Unread(next, end, unserved.ID, unserved); err != nil {
 					return err
 				}
+				end = next
 			}
-			end, skip, top = next, skip+1, r.Top
+			known[version{row.ID, row.Updated.UnixNano()}] = true
+			skip, top = position, r.Top
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		if asked.IsZero() {
+			asked = a.Asked
+		}
 		if end.IsZero() {
-			asked, end = a.Asked, later(to, a.Asked.Truncate(time.Second))
+			end = later(to, a.Asked.Truncate(time.Second))
 			if r.whole(a) {
 				return r.World.Shown(from, end, asked, false)
 			}
@@ -95,29 +107,27 @@ func (r *Reader) open(from, to time.Time) error {
 			return r.World.Unread(from, end, "", errNoWay)
 		case last || !from.Before(end):
 			return nil
-		case position-1 == skip && top > 1:
+		case position-1 == skip:
 			return r.World.Unread(from, end, "", errNoWay) // an end that may be none
 		}
-		if skip = position - 1; top == 1 {
-			skip = position
-		}
+		skip = position - 1
 	}
 }
 
-// behind is the second after that of the first row that can be served from a
-// position on, the zero time if there is none.
-func (r *Reader) behind(from time.Time, skip int) (time.Time, error) {
+// behind is the first row that can be served from a position on, nil if there
+// is none, and its position.
+func (r *Reader) behind(from time.Time, skip int) (*Row, int, error) {
 	for n := range mostSteps {
 		a, err := r.ask(Question{From: from, Top: 1, Skip: skip + n})
 		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
 			continue
 		}
 		if err != nil || len(a.in) == 0 {
-			return time.Time{}, err
+			return nil, 0, err
 		}
-		return a.newest(), nil
+		return &a.in[0], skip + n, nil
 	}
-	return time.Time{}, nil
+	return nil, 0, nil
 }
 
 func later(a, b time.Time) time.Time {

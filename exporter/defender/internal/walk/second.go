@@ -13,7 +13,7 @@ type piece struct{ since, until time.Time }
 
 const (
 	// mostPieces bounds the questions about one second.
-	mostPieces = 100
+	mostPieces = 400
 
 	// mostSteps bounds how far $skip is used within a piece, and mostLinks how
 	// far links are followed.
@@ -85,7 +85,7 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 				}
 				continue
 			}
-			if p != (piece{}) || r.ByID {
+			if r.ByID {
 				parts = p.halves(s)
 				break
 			}
@@ -248,6 +248,9 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 		q.Top, q.Skip = top, len(rows)+unread
 		a, err := r.ask(q)
 		if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
+			if unserved.Refused {
+				return asked, rows, errTooMany, "", nil
+			}
 			if top > 1 {
 				top = max(1, top/10)
 				continue
@@ -273,7 +276,7 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 		if err != nil {
 			return asked, rows, nil, "", err
 		}
-		if n == 0 {
+		if asked.IsZero() {
 			asked = a.Asked
 		}
 		if a.Partial != nil {
@@ -340,6 +343,9 @@ func (r *Reader) follow(a *answered) (map[version]bool, error) {
 			return nil, nil
 		}
 		if q.Next = a.More; q.Next == "" {
+			if !r.whole(a) {
+				return nil, nil // it may be cut where it says nothing
+			}
 			return rows, nil
 		}
 		var err error

@@ -62,6 +62,8 @@ type Unserved struct {
 	Err error
 	ID  string // of the incident that it is about, if that is known
 	Fit int    // rows of an answer that would not have been too large, 0 if that is not what is wrong
+
+	Refused bool // it is about the position that was asked for, and no incident
 }
 
 func (u *Unserved) Error() string { return u.Err.Error() }
@@ -208,9 +210,10 @@ func (a *answered) second() (time.Time, bool) {
 
 func (a *answered) empty() bool { return len(a.Rows) == 0 && a.More == "" }
 
-// whole says whether an answer shows all that it was asked for.
+// whole says whether an answer shows all that it was asked for. No server cuts
+// its answers to one row.
 func (r *Reader) whole(a *answered) bool {
-	return a.Partial == nil && a.More == "" && (len(a.Rows) == 0 || len(a.Rows) < min(r.Know.Longest, a.Top))
+	return a.Partial == nil && a.More == "" && (len(a.Rows) == 0 || len(a.Rows) < min(max(r.Know.Longest, 2), a.Top))
 }
 
 // ask asks a question and learns from the answer.
