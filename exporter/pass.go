@@ -209,21 +209,22 @@ func (p *pass) newest(ctx context.Context) error {
 	for range 2 {
 		// Without a Date so far it is our own clock. What is then claimed is not
 		// later than the API's clock allows, and what is missing is read at once.
-		p.target = p.now().Add(-l.Settle).Truncate(time.Second)
+		target := p.now().Add(-l.Settle).Truncate(time.Second)
 		until := p.covered.Until()
 		from, again := until, false
 		if from.IsZero() {
-			from = later(p.start, p.target.Add(-firstDay))
+			from = later(p.start, target.Add(-firstDay))
 		}
 		if n := len(unsettled); n > 0 && unsettled[n-1].To.Equal(until) {
 			from = unsettled[n-1].From.Time
 			unsettled = unsettled[:n-1]
-			again = !until.Before(p.target)
+			again = !until.Before(target)
 		}
-		to := later(p.target, until)
+		to := later(target, until)
 		if to.Sub(until) <= 2*time.Second && !from.Before(until) {
 			break
 		}
+		p.target = to
 		if err := p.stretch(ctx, Reading{Span: span(from, to), Again: again, Long: true}); err != nil {
 			return err
 		}
@@ -347,7 +348,12 @@ func (p *pass) audit(ctx context.Context) (contradicted bool, err error) {
 		p.e.audits = nil
 		return false, nil
 	}
-	p.e.audits = ledger.Subtract(p.e.audits, ledger.Subtract(p.e.audits, ordered))
+	var left []ledger.Span
+	for _, s := range p.e.audits { // piece by piece: each fits one answer
+		one := []ledger.Span{s}
+		left = append(left, ledger.Subtract(one, ledger.Subtract(one, ordered))...)
+	}
+	p.e.audits = left
 	if len(p.e.audits) == 0 {
 		if err := p.flush(ctx); err != nil {
 			return false, err

@@ -165,7 +165,7 @@ func (w *writer) claim(c ledger.Claim) {
 	s := ledger.Span{From: c.From, To: c.To}
 	until := w.e.ledger.Head().Covered.Until()
 	for _, hole := range ledger.Subtract([]ledger.Span{s}, w.covered.Spans()) {
-		w.dirty = w.dirty || hole.From.Before(until) // a hole is filled
+		w.dirty = w.dirty || until.IsZero() || hole.From.Before(until) // the first of all, or a hole is filled
 	}
 	before := len(w.covered.Ordered())
 	w.covered = w.covered.Add(c)

@@ -326,10 +326,10 @@ func brokenAPIs() map[string]setup {
 		"HTML":            {spoil: faulty(simulator.HTML200), fails: incidents, says: []string{"unreadable answer", "it begins"}, remedy: "HTTPS_PROXY"},
 		"failing API":     {spoil: faulty(simulator.Error503), fails: incidents, says: []string{"status 503"}, remedy: "try again later"},
 		"wrong path":      {spoil: func(s *scene) { s.env = append(s.env, "EXPORTER_API_URL="+s.server.URL+"/v2") }, fails: incidents, says: []string{"status 404"}, remedy: "check EXPORTER_API_URL"},
-		"filters ignored": {spoil: behaves(func(b *simulator.Behaviour) { b.IgnoreFilter = true }), fails: incidents, says: []string{"does not filter"}, remedy: "a proxy on the way drops query options"},
+		"filters ignored": {spoil: behaves(func(b *simulator.Behaviour) { b.IgnoreFilter = true }), fails: incidents, says: []string{"does not filter", "first page"}, remedy: "a proxy on the way drops query options"},
 		"throttled":       {spoil: behaves(func(b *simulator.Behaviour) { b.Quota = []simulator.Limit{{N: 1, Per: time.Hour}} }), fails: incidents, says: []string{"throttling", "status 429"}, remedy: "EXPORTER_QUOTA"},
 		"short pages":     {spoil: behaves(func(b *simulator.Behaviour) { b.PageCap = 40 }), warns: incidents, says: []string{"$top up to 40 is served"}, remedy: "pages are shorter than asked for"},
-		"no upper bound":  {spoil: behaves(func(b *simulator.Behaviour) { b.UpperBound = simulator.NoUpperBound }), warns: incidents, says: []string{"neither lt nor le"}, remedy: "takes more calls"},
+		"no upper bound":  {spoil: behaves(func(b *simulator.Behaviour) { b.UpperBound = simulator.NoUpperBound }), warns: incidents, says: []string{"no upper bound by lt, le, gt or not ge", "newest update first"}, remedy: "takes more calls"},
 	}
 }
 

@@ -59,6 +59,7 @@ func (c *checker) judgeCoverage(v *verdict, of coverage) {
 	case wrong == "" || !of.known():
 	case of.lag(now) < -mostAhead:
 		v.State = failed
+		v.Detail += ", which is still to come"
 		remedies = []string{"set the clocks (NTP): the next export withdraws what lies ahead; if this archive was made with another clock on purpose, point EXPORTER_SINK at another place"}
 	case of.lag(now) > most.Duration:
 		v.Detail += fmt.Sprintf(", more than EXPORTER_MAX_LAG allows (%s)", most)

@@ -170,20 +170,22 @@ func (c *checker) incidents(ctx context.Context, s *streamPasses) verdict {
 		return c.unread(ctx, s, err)
 	}
 	graph := s.tenant.source == "graph"
-	page := fmt.Sprintf("$top up to %d is served", found.Asked)
+	served := found.Asked
 	if found.Capped {
-		page = fmt.Sprintf("%d rows are served of the %d asked for", found.Rows, found.Asked)
+		served = found.Rows
 	}
-	bound := found.UpperBound
-	if bound == "" {
-		bound = "none of lt, le, gt, not ge"
+	bound := "upper bound by " + found.UpperBound
+	if found.UpperBound == "" {
+		bound = "no upper bound by lt, le, gt or not ge"
 	}
-	parts := []string{plural(found.Rows, "incident") + " in the first answer", page, "upper bound by " + bound}
+	parts := []string{plural(found.Rows, "incident") + " on the first page", fmt.Sprintf("$top up to %d is served", served), bound}
 	switch {
 	case found.Filtered:
 		parts = append(parts, "$filter is honoured")
-	case found.Rows > 0 && found.FilterTried:
-		parts = append(parts, "$filter is ignored")
+	case found.FilterTried:
+		parts = append(parts, "it does not filter by update time")
+	case found.Rows > 0:
+		parts = append(parts, "$filter was not tried")
 	default:
 		parts = append(parts, "nothing there to try $filter on")
 	}
@@ -202,7 +204,7 @@ func (c *checker) incidents(ctx context.Context, s *streamPasses) verdict {
 	v := verdict{Detail: strings.Join(parts, ", ")}
 	var notes []string
 	if found.Unread != nil {
-		notes = append(notes, "the first answer cannot be read whole ("+found.Unread.Error()+"): an export reads it in pieces, and by id")
+		notes = append(notes, "the first page cannot be read whole ("+found.Unread.Error()+"): an export reads it in pieces, and by id")
 	}
 	switch {
 	case graph && found.Unread != nil && found.Rows == 0:
@@ -214,10 +216,10 @@ func (c *checker) incidents(ctx context.Context, s *streamPasses) verdict {
 		notes = append(notes, "without an order of update time an export takes half as many calls more")
 	}
 	if found.Capped {
-		notes = append(notes, "answers are shorter than asked for: an export takes more calls")
+		notes = append(notes, "pages are shorter than asked for: an export takes more calls")
 	}
 	if found.UpperBound == "" {
-		notes = append(notes, "without upper bounds an export reads everything as one list, which takes a long time, and needs an order of update time")
+		notes = append(notes, "without upper bounds an export takes more calls, and needs an order of update time")
 	}
 	if !found.Dated {
 		notes = append(notes, "its answers have no Date, so that this machine's clock counts: see that it is set (NTP)")

@@ -67,7 +67,7 @@ func drills() []drill {
 		{name: "API down", plant: always(simulator.Error503), log: "status 503", lags: true, alert: "IncidentExporterFails"},
 		{name: "bucket denied", plant: func(d *drilled) { d.denied.Store(true) }, log: "AccessDenied", lags: true, alert: "IncidentExporterFails"},
 		{name: "disk full", plant: func(d *drilled) { d.fill() }, log: "no space left on device", lags: true, alert: "IncidentExporterStorageFails"},
-		{name: "this machine's clock is off", plant: func(d *drilled) { d.behave(func(b *simulator.Behaviour) { b.ClockSkew = time.Hour }) }, log: "this machine's clock is off"},
+		{name: "this machine's clock is off", plant: func(d *drilled) { d.behave(func(b *simulator.Behaviour) { b.ClockSkew = 2 * time.Hour }) }, log: "this machine's clock is off", alert: "IncidentExporterLags"},
 		{name: "the quota is spent by another tool", plant: always(simulator.ForeignTooMany), log: "too many requests", lags: true, alert: "IncidentExporterThrottled"},
 		{name: "secret expired", env: []string{"EXPORTER_SECRET_EXPIRES=" + time.Now().Add(-time.Hour).Format(time.DateOnly)},
 			plant: revoked(func(b *simulator.Behaviour) { b.SecretExpired = true }), log: "AADSTS7000222", lags: true, alert: "IncidentExporterCredentialExpires"},
@@ -79,6 +79,11 @@ func drills() []drill {
 				d.Fatal(err)
 			}
 		}, log: "something could not be fetched", alert: "IncidentExporterUnfetched"},
+		{name: "a provider refuses", env: []string{"EXPORTER_SOURCE=graph"}, plant: func(d *drilled) {
+			d.behave(func(b *simulator.Behaviour) {
+				b.PartialRate, b.PartialWarning = 1, `199 - "Microsoft/Microsoft Defender for Identity/403/16"`
+			})
+		}, log: "providers refuse to serve what they have", alert: "IncidentExporterPartial"},
 		{name: "a tenant is taken off the list", plant: func(d *drilled) { d.list(tenantNumber(7)) }, log: "tenant is not listed any more", lags: true},
 		{name: "two daemons on one stream", plant: func(d *drilled) { d.second = d.scene.daemon(d.Context(), d.more...) }, log: "another writer was first", alert: "IncidentExporterDoubled"},
 	}

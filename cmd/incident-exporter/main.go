@@ -21,8 +21,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// collectOften is for the commands that read the API. Most of their memory is lines that wait for
-// their window to be proven: a large heap of few pointers, which is cheap to collect often.
+// collectOften is for the commands that read the API. Most of their memory is the text of a few
+// answers and what a compressor has made of it: a heap of few pointers, which is cheap to collect often.
 func collectOften() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(30)

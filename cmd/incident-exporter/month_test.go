@@ -161,6 +161,7 @@ type era struct {
 	stop   func()
 
 	trouble string    // that keeps everything from being exported, "" if there is none
+	last    string    // the last that there was
 	since   time.Time // it has been there
 	until   time.Time // it will be there, or was
 
@@ -259,7 +260,7 @@ func (e *era) check() {
 		e.t.Fatalf("%s: green, with %s since %s", at, e.trouble, e.since)
 	}
 	if e.trouble == "" && time.Since(e.until) > 3*eraTick && red {
-		e.t.Fatalf("%s: red, %v behind, with no trouble since %s: %s", at, lag, e.until, state.failure)
+		e.t.Fatalf("%s: red, %v behind, with no trouble (%s) since %s, %d calls left: %s", at, lag, e.last, e.until, state.quotaLeft, state.failure)
 	}
 	if err := e.daemon.Alive(); err != nil {
 		e.t.Fatalf("%s: %v", at, err)
@@ -338,7 +339,7 @@ func TestMonth(t *testing.T) {
 			switch {
 			case e.trouble != "" && !time.Now().Before(e.until):
 				troubles[e.trouble](false)
-				e.trouble = ""
+				e.last, e.trouble = e.trouble, ""
 			case e.trouble == "" && e.rng.IntN(150) == 0: // about twice a day
 				e.trouble, e.since = names[e.rng.IntN(len(names))], time.Now()
 				e.until = e.since.Add(time.Duration(1+e.rng.IntN(50)) * eraTick)

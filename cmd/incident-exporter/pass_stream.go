@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +29,9 @@ type streamPasses struct {
 	round atomic.Pointer[string]  // the id of the round that it belongs to
 	count func(exporter.Progress) // told of the progress of the pass under way
 	watched
-	begun     bool // a chain was begun here
-	startTold bool
+	begun       bool // a chain was begun here
+	startTold   bool
+	refusedTold string // the providers that refuse, as they were last named
 }
 
 // make makes one pass. What it has said is committed is, whatever the error. only says that there
@@ -70,6 +72,7 @@ func (s *streamPasses) make(ctx context.Context, sink archive, only bool) error 
 	if progress.Unfetched > 0 {
 		s.log.Warn("something could not be fetched and is tried again by each run; `incident-exporter verify` lists it", append(s.tenant.attrs(), "unfetched", progress.Unfetched)...)
 	}
+	s.refused()
 	attrs := append(s.tenant.attrs(), "head", progress.Head, "covered_since", progress.Since, "covered_until", progress.Until, "holes", progress.Holes,
 		"versions", progress.Versions, "commits", progress.Commits, "calls", progress.Calls, "quota_left", progress.Left,
 		"unfetched", progress.Unfetched, "took", time.Since(begun).Round(time.Millisecond).String())
@@ -173,6 +176,20 @@ func (s *streamPasses) startIgnored() {
 	s.startTold = true
 }
 
+// refused names the providers that refuse to serve what they have, once.
+func (s *streamPasses) refused() {
+	head := s.chain.Head()
+	if head == nil {
+		return
+	}
+	text := strings.Join(head.Partial, ", ")
+	if text != "" && text != s.refusedTold {
+		s.log.Warn("providers refuse to serve what they have: the archive lacks it", append(s.tenant.attrs(), "providers", text,
+			"remedy", "none is needed if the tenant has no licence for those products; else grant the app what they ask for")...)
+	}
+	s.refusedTold = text
+}
+
 // clockMargin is the difference between our clock and the API's that is worth a word. A Date has
 // whole seconds, and an answer its time on the way.
 const clockMargin = time.Minute
@@ -183,11 +200,14 @@ func (s *streamPasses) clock(log *slog.Logger) {
 		return
 	}
 	if off := time.Since(theirs).Round(time.Second); off.Abs() > clockMargin {
-		direction := "ahead of"
+		direction, then := "ahead of", "which is the one that counts"
 		if off < 0 {
 			direction = "behind"
 		}
-		log.Warn(fmt.Sprintf("this machine's clock is off: it is %s %s the API's, which is the one that counts", off.Abs(), direction),
+		if off < -mostAhead {
+			then = "and nothing that is newer than it is read"
+		}
+		log.Warn(fmt.Sprintf("this machine's clock is off: it is %s %s the API's, %s", off.Abs(), direction, then),
 			"remedy", "set this machine's clock (NTP)")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"incident-exporter/exporter/simulator"
 	"incident-exporter/sinks/sinktest/s3server"
@@ -124,6 +125,11 @@ func TestIndependentReaders(t *testing.T) {
 	s, server := newLockedScene(t, simulator.Options{Seed: 15, Incidents: 400, Tie: 30})
 	r := findReaders(t, server)
 	s.env = append(s.env, "EXPORTER_BATCH_RECORDS=60")
+	// The archive begins a day ago, so that it has two dates.
+	var skew time.Duration
+	s.behave(func(b *simulator.Behaviour) { skew, b.ClockSkew = b.ClockSkew, -24*time.Hour })
+	s.done("export")
+	s.behave(func(b *simulator.Behaviour) { b.ClockSkew = skew })
 	for _, compression := range []string{"gzip", "zstd", "none"} { // each acts one manifest later
 		s.sim.Bulk(70)
 		s.later()

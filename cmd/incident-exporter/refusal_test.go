@@ -262,9 +262,9 @@ func TestDamage(t *testing.T) {
 	whole.done("export")
 	flip := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }
 	cut := func(b []byte) []byte { return b[:len(b)-20] }
-	swap := func(s *scene, suffix string) {
+	swap := func(s *scene, suffix string) { // the newest manifests may have objects without lines, all alike
 		files := s.files(suffix)
-		a, b := files[len(files)-1], files[len(files)-2]
+		a, b := files[len(files)-1], files[min(1, len(files)-2)]
 		for _, step := range [][2]string{{a, a + "~"}, {b, a}, {a + "~", b}} {
 			if err := os.Rename(step[0], step[1]); err != nil {
 				s.Fatal(err)

@@ -103,7 +103,7 @@ func tooLarge(err error) bool { return errors.Is(err, rawjson.ErrTooLarge) }
 // entity asks for one incident by its id. Its alerts are asked for apart where
 // the API leaves them out if it is asked to, and cannot serve all of them together.
 func (s *Source) entity(ctx context.Context, id string, memory *use) (*object, error) {
-	mark := memory.used
+	ctx, mark := context.WithValue(ctx, holdsKey{}, memory), memory.used
 	o, err := s.object(ctx, id, false, memory)
 	if err == nil && (o.Lacks == "" || o.Absent) {
 		return o, nil // what is absent here as well is what the API serves

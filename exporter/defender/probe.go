@@ -53,11 +53,11 @@ func (s *Source) Probe(ctx context.Context) (f Findings, err error) {
 	// A day more, because the clocks may differ.
 	all := walk.Question{From: now.Add(-s.cfg.Retention).Truncate(time.Second), To: now.Add(24 * time.Hour).Truncate(time.Second), Top: s.cfg.Top}
 	f.Asked = all.Top
-	p, err := s.list(ctx, all, false, narrowAttempts)
+	p, err := s.ask(ctx, all, false)
 	defer func() { p.release() }()
 	if errors.Is(err, walk.ErrNoBound) {
 		all.To = time.Time{}
-		p, err = s.list(ctx, all, false, narrowAttempts)
+		p, err = s.ask(ctx, all, false)
 	}
 	calls := 1 + int(s.dialect.now())
 	if err != nil && oneCannot(err) {
@@ -65,7 +65,7 @@ func (s *Source) Probe(ctx context.Context) (f Findings, err error) {
 		if p.bad == nil {
 			// Perhaps it answers, but for what is in that answer.
 			calls++
-			b, down := s.list(ctx, nothing(), true, narrowAttempts)
+			b, down := s.ask(ctx, nothing(), true)
 			if b.release(); down != nil && !errors.Is(down, walk.ErrNoBound) {
 				return f, f.Unread
 			}
@@ -80,6 +80,17 @@ func (s *Source) Probe(ctx context.Context) (f Findings, err error) {
 		return f, nil
 	}
 	return f, s.probeFilter(ctx, all, p, &f, calls)
+}
+
+// ask asks a question, and once more if it fails for no lasting reason. An
+// upper bound that is refused is not asked for again.
+func (s *Source) ask(ctx context.Context, q walk.Question, bare bool) (*page, error) {
+	p, err := s.list(ctx, q, bare, 1)
+	if err == nil || p.bad != nil || errors.Is(err, walk.ErrNoBound) || isStatus(err, 400) || cannot(ctx, err) != nil {
+		return p, err
+	}
+	p.release()
+	return s.list(ctx, q, bare, 1)
 }
 
 // first notes what the first answer shows.
@@ -126,7 +137,7 @@ func (s *Source) probeFilter(ctx context.Context, all walk.Question, first *page
 		}
 	}
 	q.Top = min(10, q.Top)
-	p, err := s.list(ctx, q, true, narrowAttempts)
+	p, err := s.ask(ctx, q, true)
 	defer func() { p.release() }()
 	if err != nil {
 		return err
@@ -141,7 +152,7 @@ func (s *Source) probeFilter(ctx context.Context, all walk.Question, first *page
 		return nil
 	}
 	all.Top, all.Skip = 1, f.Rows
-	behind, err := s.list(ctx, all, true, narrowAttempts)
+	behind, err := s.ask(ctx, all, true)
 	defer func() { behind.release() }()
 	f.Capped = err == nil && len(behind.rows) > 0
 	return err

@@ -84,7 +84,7 @@ func (q *quota) next(now time.Time, again bool) time.Time {
 	at := now
 	if q.paused.After(at) {
 		at = q.paused
-	} else if q.probe != nil {
+	} else if q.probe != nil && now.Sub(q.probe.at) < attemptTime {
 		at = now.Add(margin) // to look again
 	}
 	within := func(calls int, per time.Duration, only bool) {
@@ -136,12 +136,12 @@ func (q *quota) sent(c *call) {
 }
 
 // done notes that a call is over; if it is not known when it went out, it was
-// when it was about to.
-func (q *quota) done(c *call) {
+// when it was about to. One that was refused is the only one until refuse.
+func (q *quota) done(c *call, refused bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	c.pending = false
-	if q.probe == c {
+	if q.probe == c && !refused {
 		q.probe = nil
 	}
 }
@@ -178,7 +178,12 @@ func (q *quota) forget(now time.Time) {
 	}
 }
 
-// mostRefusals bounds how far waits grow: to more than an hour.
+// mostBackoff is how many windows a wait grows to by itself: a longer one would
+// outlast the trouble.
+const mostBackoff = 5
+
+// mostRefusals bounds how many answers it takes until calls are not made one by
+// one any more.
 const mostRefusals = 13
 
 // refuse keeps everyone from calling, because the server has refused a call,
@@ -188,6 +193,7 @@ func (q *quota) refuse(asked time.Duration) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
+	q.probe = nil
 	if !q.paused.After(now) { // those of one moment are one
 		q.refusals = min(q.refusals+1, mostRefusals)
 	}
@@ -195,7 +201,7 @@ func (q *quota) refuse(asked time.Duration) time.Duration {
 	if asked == 0 {
 		least = q.window() // trying on would keep the rate up
 	}
-	wait := min(max(asked, least<<(q.refusals-1)), q.longest()) + rand.N(margin)
+	wait := min(max(asked, min(least<<(q.refusals-1), mostBackoff*q.window())), q.longest()) + rand.N(margin)
 	if until := now.Add(wait); until.After(q.paused) {
 		q.paused = until
 	}

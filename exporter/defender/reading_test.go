@@ -184,6 +184,9 @@ func TestBoundsThatAreCoarse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, order := range []simulator.Order{simulator.NewestFirst, simulator.ByID} {
 				for _, density := range []simulator.Density{simulator.Uniform, simulator.NewestHalfHour, simulator.Bulky} {
+					if testing.Short() && density != simulator.Uniform {
+						continue
+					}
 					in(t, func(t *testing.T) {
 						tn := newTenant(t, simulator.Options{Incidents: 900, Density: density, Seed: 3}, func(b *simulator.Behaviour) { b.Order = order; change(b) }, nil)
 						n := tn.all()
@@ -201,11 +204,14 @@ func TestBoundsThatAreCoarse(t *testing.T) {
 // An incident that is larger than an answer may be, just updated, in a stretch
 // that is healthy otherwise.
 func TestOversized(t *testing.T) {
-	for _, size := range []int{300 << 10, 3 << 20} { // one alone may be 1 MiB
+	for _, size := range []int{150 << 10, 1500 << 10} { // one alone may be 1 MiB
 		for _, graph := range []bool{false, true} {
+			if graph && testing.Short() {
+				continue
+			}
 			in(t, func(t *testing.T) {
 				tn := newTenant(t, simulator.Options{Incidents: 1000, Seed: 3}, nil, func(c *defender.Config) {
-					c.MaxAnswer = 256 << 10
+					c.MaxAnswer = 128 << 10
 					if graph {
 						ofGraph(c)
 					}
@@ -217,7 +223,7 @@ func TestOversized(t *testing.T) {
 				}
 				tn.sim.Change(func(b *simulator.Behaviour) { b.Oversize = map[int64]int{id: size} })
 				n := tn.all()
-				if fetched := size < 2<<20; fetched {
+				if fetched := size < 1<<20; fetched {
 					tn.seconds(0)
 				} else if tn.seconds(1); tn.archive.unread[0].id != fmt.Sprint(id) || !strings.Contains(tn.archive.unread[0].why.Error(), "too large") {
 					t.Errorf("unread %v", tn.archive.unread)
@@ -234,13 +240,13 @@ func TestOversized(t *testing.T) {
 // Many large incidents: pages get shorter, and longer again.
 func TestManyOversized(t *testing.T) {
 	in(t, func(t *testing.T) {
-		tn := newTenant(t, simulator.Options{Incidents: 150, Seed: 3}, nil, func(c *defender.Config) { c.MaxAnswer = 1 << 20 })
+		tn := newTenant(t, simulator.Options{Incidents: 150, Seed: 3}, nil, func(c *defender.Config) { c.MaxAnswer = 256 << 10 })
 		ids := tn.sim.RandomIDs(12)
 		tn.sim.Change(func(b *simulator.Behaviour) {
 			b.Pretty = true
-			b.Oversize = map[int64]int{ids[0]: 9 << 20, ids[1]: 3 << 20}
+			b.Oversize = map[int64]int{ids[0]: 2300 << 10, ids[1]: 768 << 10}
 			for _, id := range ids[2:] {
-				b.Oversize[id] = 300 << 10
+				b.Oversize[id] = 75 << 10
 			}
 		})
 		tn.all()

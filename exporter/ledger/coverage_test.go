@@ -450,7 +450,7 @@ func TestDeepDue(t *testing.T) {
 		for x := range cells {
 			if i := slices.IndexFunc(c, func(c Claim) bool { return c.over(x) }); i >= 0 && !settledAt(c, x, l.Deep, l.Settle) {
 				if want = c[i].Asked.Add(l.Every); c[i].After > 0 {
-					want = second(x).Add(l.Deep + l.Settle + l.Every)
+					want = c[i].From.Add(time.Duration(c[i].After) + l.Settle + l.Every)
 				}
 				break
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"incident-exporter/sinks"
@@ -224,16 +223,9 @@ func (m *Manifest) needed() time.Time {
 		need = s.From.Time
 		break
 	}
-	// What is settled deeply says the longest After. Where there is only one,
-	// nothing is known to be.
-	shortest, deepest := Duration(math.MaxInt64), Duration(0)
+	var deepest Duration // what is settled deeply says the longest After
 	for _, c := range m.Covered {
-		if c.After > 0 {
-			shortest, deepest = min(shortest, c.After), max(deepest, c.After)
-		}
-	}
-	if shortest == deepest {
-		deepest = 0
+		deepest = max(deepest, c.After)
 	}
 	for _, c := range m.Covered {
 		if (c.Order || c.After < deepest || deepest == 0) && c.From.Before(need) {

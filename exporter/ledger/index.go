@@ -101,7 +101,7 @@ func (x *index) add(r *Row) {
 func (x *index) addManifest(m *Manifest) {
 	for _, v := range m.Versions {
 		r := Row{ID: v.ID, At: rawTime(v.Updated)}
-		if _, err := hex.Decode(r.SHA256[:], []byte(v.SHA256)); err == nil && !r.At.Before(x.from) {
+		if _, err := hex.Decode(r.SHA256[:], []byte(v.SHA256)); err == nil {
 			x.add(&r)
 		}
 	}
@@ -122,6 +122,9 @@ func (l *Ledger) LoadIndex(ctx context.Context, from time.Time) error {
 			return false, nil
 		}
 		x.addManifest(m)
+		if m.Seq == 1 {
+			x.from = time.Time{} // all of the chain is known
+		}
 		return true, nil
 	})
 	if err != nil {

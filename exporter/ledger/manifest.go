@@ -178,10 +178,10 @@ func decode(data []byte) (*Manifest, error) {
 	if err := json.Unmarshal(data, &f); err == nil && f.Format != Format {
 		return nil, fmt.Errorf("%w: format %d", ErrFormat, f.Format)
 	}
-	if err := members(data); err != nil {
+	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
-	if err := json.Unmarshal(data, m); err != nil {
+	if err := members(data); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	return m, nil

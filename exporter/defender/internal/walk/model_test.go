@@ -93,6 +93,7 @@ type model struct {
 	moves int  // updates that may still happen, all of them before so many answers
 	early int
 	ltle  bool // lt means le
+	part  int  // answers that may lack a row, and say so
 	lag   int  // answers that may come from a replica that is behind by one move
 	links bool // a cut answer has a link
 	empty bool // and some answers are empty with a link to all of it
@@ -202,6 +203,11 @@ func (m *model) Ask(q Question) (*Answer, error) {
 			m.tail = map[string][]Row{}
 		}
 		m.tail[a.More] = slices.Clone(rest)
+	}
+	if m.part > 0 && len(rows) > 0 && m.c.choose(2) == 1 {
+		m.part--
+		rows = slices.Delete(slices.Clone(rows), 0, 1)
+		a.Partial = errors.New("206")
 	}
 	b := m.served(q, rows)
 	a.Rows, a.Asked = b.Rows, b.Asked
@@ -377,7 +383,7 @@ func (m *model) run(from, to int) string {
 
 func (m *model) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "order %s, cap %d, vary %v, moves %d, lag %d, links %v, empty %v, lt as le %v;", m.order, m.cap, m.vary, m.moves, m.lag, m.links, m.empty, m.ltle)
+	fmt.Fprintf(&b, "order %s, cap %d, vary %v, moves %d, lag %d, links %v, empty %v, lt as le %v, partial %d;", m.order, m.cap, m.vary, m.moves, m.lag, m.links, m.empty, m.ltle, m.part)
 	for _, i := range m.items {
 		fmt.Fprintf(&b, " %d(created %d, updated %d", i.id, i.created, i.updated)
 		if i.poison {
@@ -463,7 +469,7 @@ func TestDrawn(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		m := &model{
 			c: drawn{rng.IntN}, order: order(rng.IntN(int(orders))), cap: []int{0, 0, 2, 3}[rng.IntN(4)], moves: rng.IntN(4), early: 1000,
-			links: rng.IntN(4) == 0, ltle: rng.IntN(4) == 0, lag: []int{0, 0, 0, 2}[rng.IntN(4)],
+			links: rng.IntN(4) == 0, part: []int{0, 0, 0, 2}[rng.IntN(4)], ltle: rng.IntN(4) == 0, lag: []int{0, 0, 0, 2}[rng.IntN(4)],
 		}
 		m.vary = m.order == newest && rng.IntN(3) == 0 && m.cap > 0 && !m.ltle
 		m.empty = m.links && rng.IntN(2) == 0

@@ -240,7 +240,7 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 	rows = map[version]bool{}
 	var trouble error
 	top := r.Top
-	last, unread := 0, 0 // rows of the last answer, and incidents that were stepped over
+	unread := 0 // incidents that were stepped over
 	for n := 0; ; n++ {
 		if n == mostSteps {
 			return asked, rows, errTooMany, "", nil
@@ -295,11 +295,9 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 			}
 			rows[v] = true
 		}
-		last = len(a.Rows)
 	}
-	// A limit of $skip that answers empty is a round number, and the answer
-	// before it is a full one.
-	if end := len(rows) + unread; trouble == nil && end > 0 && (top > 1 && last >= min(top, r.Know.Longest) || end%round == 0) {
+	// A limit of $skip that answers empty is a round number.
+	if end := len(rows) + unread; trouble == nil && end > 0 && end%round == 0 {
 		return asked, rows, errTooMany, "", nil
 	}
 	return asked, rows, trouble, id, nil

@@ -367,7 +367,13 @@ func (r *Reader) Read(from, to time.Time) error {
 			asked = last.Asked
 		}
 		last = nil
-		switch one, isOne := a.second(); {
+		one, isOne := a.second()
+		if isOne || !r.orderly() {
+			if _, err := r.measured(a); err != nil {
+				return err
+			}
+		}
+		switch {
 		case a.empty() && a.Partial == nil:
 			return r.World.Shown(from, to, asked, false)
 		case a.Partial != nil:
@@ -418,11 +424,6 @@ func (r *Reader) Read(from, to time.Time) error {
 			done, err := r.linked(a)
 			if err != nil {
 				return err
-			}
-			if !done {
-				if done, err = r.measured(a); err != nil {
-					return err
-				}
 			}
 			if done {
 				return r.World.Shown(from, to, asked, false)
