@@ -20,7 +20,7 @@ export AWS_EC2_METADATA_DISABLED := true
 # The real S3 server of the tests, from the module in .ci.
 TOOLS := go tool -modfile=.ci/go.mod
 
-.PHONY: build test lint demo demo-s3 drill image image-test chart-test bench soak clean
+.PHONY: build test lint demo demo-s3 drill image image-test chart-test bench mutations soak clean
 
 build:
 	go build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/incident-exporter ./cmd/incident-exporter
@@ -76,6 +76,10 @@ bench: build
 # Ten faults, and the log line, health, alert and runbook entry that name each.
 drill: build
 	DRILL=1 go test -count=1 -timeout=10m -run '^TestDrill$$' ./cmd/incident-exporter -v
+
+# Breaks each clause of reading and committing on purpose: a test must notice.
+mutations:
+	MUTATIONS=1 go test -count=1 -timeout=40m -run '^TestMutations$$' ./exporter
 
 # The world in a seed, SEEDS of them; each failure prints its seed. And a year
 # of a daemon's ticks, which the tests live a month of.

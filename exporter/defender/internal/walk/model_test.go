@@ -333,7 +333,9 @@ func (m *model) run(from, to int) string {
 	// Where caps vary, the order has been told apart before: else it is assumed
 	// that they do not.
 	r := &Reader{World: m, Know: &Knowledge{told: m.vary}, Top: 3, Oldest: second(from - 10)}
-	exact := m.order == newest || m.order == unstable
+	// Neither an order by creation nor one by id can be taken for that of update
+	// time; one by day or by status can, until the audit.
+	exact := m.order != byDay && m.order != byStatus && m.order != shuffled
 	for n := 0; ; n++ {
 		holes := m.holes(from, to)
 		if len(holes) == 0 {

@@ -213,7 +213,7 @@ func (a *answered) empty() bool { return len(a.Rows) == 0 && a.More == "" }
 // whole says whether an answer shows all that it was asked for. No server cuts
 // its answers to one row.
 func (r *Reader) whole(a *answered) bool {
-	return a.Partial == nil && a.More == "" && (len(a.Rows) == 0 || len(a.Rows) < min(max(r.Know.Longest, 2), a.Top))
+	return a.More == "" && (len(a.Rows) == 0 || len(a.Rows) < min(max(r.Know.Longest, 2), a.Top))
 }
 
 // ask asks a question and learns from the answer.
