@@ -3,6 +3,7 @@ package exporter_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -144,6 +145,58 @@ func TestKnownPoisonIsCheap(t *testing.T) {
 		if all > 24*6 {
 			t.Errorf("%d calls in 24 passes with one known poison", all)
 		}
+	})
+}
+
+// An API that does not filter by creation time is read all the same.
+func TestCreationCannotBeFiltered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small(t, simulator.Options{Seed: 6, Incidents: 400, Span: 48 * time.Hour, Size: 1000, Tie: 150})
+		w.sim.Change(func(b *simulator.Behaviour) {
+			b.Fail = func(r *http.Request, _ int) simulator.Fault {
+				if strings.Contains(r.URL.Query().Get("$filter"), "createdTime") {
+					return simulator.Stray400
+				}
+				return simulator.NoFault
+			}
+		})
+		p := w.process()
+		for range 2 {
+			if _, err := p.Run(t.Context()); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(5 * time.Minute)
+		}
+		head := w.whole()
+		if len(head.Unnamed()) > 0 || head.OpenStretches() > 0 {
+			t.Errorf("open: %v, %v", head.Unnamed(), head.Unfetched)
+		}
+	})
+}
+
+// A false order costs time, also where each pass is a new process: the audit goes on.
+func TestAuditByCron(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := small(t, simulator.Options{Seed: 7, Incidents: 400, Span: 48 * time.Hour, Size: 1000})
+		for range 200 {
+			_, _ = w.sim.Update(w.sim.RandomIDs(1)[0])
+			time.Sleep(time.Minute)
+		}
+		passes := 0
+		for ; passes < 40; passes++ {
+			if _, err := w.process().Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if head := w.head(); passes > 0 && len(head.Covered.Ordered()) == 0 {
+				break
+			}
+			time.Sleep(5 * time.Minute)
+		}
+		if left := w.head().Covered.Ordered(); len(left) > 0 {
+			t.Errorf("after %d passes not audited: %v", passes, left)
+		}
+		t.Logf("%d passes", passes)
+		w.whole()
 	})
 }
 

@@ -15,6 +15,10 @@ const (
 	// must not wait for it.
 	share = 6
 
+	// mostAudited is how many calls a pass makes at the most until one of them
+	// has audited something.
+	mostAudited = 8
+
 	// mostRetried is how many calls a pass spends on what could not be fetched.
 	mostRetried = 8
 
@@ -364,17 +368,28 @@ func (p *pass) audit(ctx context.Context) (contradicted bool, err error) {
 		}
 		p.e.audits = ledger.Pieces(ordered, pieces)
 	}
-	next := p.e.audits[0]
-	rest := p.e.audits[1:]
-	served, whole, err := p.e.source.Once(ctx, next, true, &p.writer)
-	if err != nil || p.e.audits == nil {
-		return err == nil, err
-	}
-	if p.e.audits = rest; !served {
-		p.e.audits = append(p.e.audits, next)
-		return false, nil
-	}
-	if length := next.To.Sub(next.From.Time); !whole && length > time.Second {
+	for range mostAudited {
+		if len(p.e.audits) == 0 {
+			break
+		}
+		next := p.e.audits[0]
+		rest := p.e.audits[1:]
+		served, whole, err := p.e.source.Once(ctx, next, true, &p.writer)
+		if err != nil || p.e.audits == nil {
+			return err == nil, err
+		}
+		if p.e.audits = rest; !served {
+			p.e.audits = append(p.e.audits, next)
+			break
+		}
+		length := next.To.Sub(next.From.Time)
+		if whole {
+			break
+		}
+		if length <= time.Second {
+			return false, p.stretch(ctx, Reading{Span: next, Again: true}) // in pieces
+		}
+		// It has more rows now, or no longer answer has been seen: its halves have fewer.
 		middle := next.From.Add(length / 2).Truncate(time.Second)
 		p.e.audits = append([]ledger.Span{span(next.From.Time, middle), span(middle, next.To.Time)}, p.e.audits...)
 	}

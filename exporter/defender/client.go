@@ -283,14 +283,15 @@ var errPartial = errors.New("partial answer")
 // security writes it: <vendor>/<provider>/<code>/<ms>.
 var warning = regexp.MustCompile(`([^"/\s]+/[^"/]+)/(\d{3})/\d+`)
 
-// partial says in what way an answer is one in part: status 206, and a Warning
-// that names who did not answer. lacking is empty if it is whole, but for what
+// partial says in what way an answer is one in part: status 206, or a Warning
+// that names a provider who did not answer. lacking is empty if it is whole, but for what
 // a provider refuses (401, 403: a product that is not licensed).
 func (c *client) partial(resp *http.Response) (lacking string, refused []string) {
-	if resp.StatusCode != http.StatusPartialContent {
+	text := strings.Join(resp.Header.Values("Warning"), ", ")
+	// A provider's warning counts whatever the status says.
+	if resp.StatusCode != http.StatusPartialContent && (resp.StatusCode != http.StatusOK || !warning.MatchString(text)) {
 		return "", nil
 	}
-	text := strings.Join(resp.Header.Values("Warning"), ", ")
 	all := warning.FindAllStringSubmatch(text, -1)
 	for _, w := range all {
 		if w[2] != "401" && w[2] != "403" {

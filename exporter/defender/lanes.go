@@ -204,7 +204,7 @@ func (l *lane) served(q walk.Question) (*page, error) {
 	}
 	p, err := s.list(l.ctx, q, false, tries)
 	switch {
-	case q.Skip > 0 && isStatus(err, http.StatusBadRequest):
+	case (q.Skip > 0 || !q.Since.IsZero() || !q.Until.IsZero()) && isStatus(err, http.StatusBadRequest):
 		return p, &walk.Unserved{Err: err, Refused: true}
 	case err == nil || !oneCannot(err):
 		return p, err

@@ -97,7 +97,6 @@ type model struct {
 	lag   int  // answers that may come from a replica that is behind by one move
 	links bool // a cut answer has a link
 	empty bool // and some answers are empty with a link to all of it
-	late  int  // incidents that may still appear, with an update time in the past
 	now   int
 
 	before   []item // what the replica has

@@ -19,7 +19,7 @@ const (
 	// far links are followed.
 	mostSteps, mostLinks = 300, 1000
 
-	// round is what a limit of $skip that answers empty is a multiple of.
+	// round is what a limit of $skip is a multiple of.
 	round = 50
 
 	// longAgo is how long before an update nothing is looked for that cannot be
@@ -73,6 +73,8 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 		}
 		var parts []piece
 		switch {
+		case unserved != nil && unserved.Refused:
+			q.Since, q.Until, agenda = time.Time{}, time.Time{}, nil // nor can be asked for
 		case unserved != nil:
 			at, ok, about, why, err := r.World.Singly(q)
 			if err != nil {
@@ -240,7 +242,7 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 	rows = map[version]bool{}
 	var trouble error
 	top := r.Top
-	unread := 0 // incidents that were stepped over
+	last, unread := 0, 0 // rows of the last answer, and incidents that were stepped over
 	for n := 0; ; n++ {
 		if n == mostSteps {
 			return asked, rows, errTooMany, "", nil
@@ -295,9 +297,10 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 			}
 			rows[v] = true
 		}
+		last = len(a.Rows)
 	}
-	// A limit of $skip that answers empty is a round number.
-	if end := len(rows) + unread; trouble == nil && end > 0 && end%round == 0 {
+	// Before a limit of $skip that answers empty lies a full answer.
+	if trouble == nil && top > 1 && last >= min(top, max(r.Know.Longest, 2)) {
 		return asked, rows, errTooMany, "", nil
 	}
 	return asked, rows, trouble, id, nil

@@ -63,7 +63,7 @@ type Unserved struct {
 	ID  string // of the incident that it is about, if that is known
 	Fit int    // rows of an answer that would not have been too large, 0 if that is not what is wrong
 
-	Refused bool // it is about the position that was asked for, and no incident
+	Refused bool // it is about the position or the creation times that were asked for, and no incident
 }
 
 func (u *Unserved) Error() string { return u.Err.Error() }
@@ -240,7 +240,8 @@ func (r *Reader) ask(q Question) (*answered, error) {
 			return nil, r.ignored(a)
 		}
 	}
-	r.Know.Longest = max(r.Know.Longest, len(a.Rows))
+	// Rows that were not asked for are no measure of how long answers can be.
+	r.Know.Longest = max(r.Know.Longest, len(a.Rows)-a.strangers())
 	if len(a.Rows) > 0 && a.strangers() == len(a.Rows) && !r.whole(a) {
 		if r.Know.fruitless++; r.Know.fruitless > mostFruitless {
 			return nil, r.ignored(a)
@@ -535,8 +536,8 @@ func (r *Reader) Once(from, to time.Time, audit bool) (served, whole bool, err e
 			break
 		}
 	}
-	if !r.whole(a) {
-		return true, false, nil
+	if _, err := r.measured(a); err != nil || !r.whole(a) {
+		return true, false, err
 	}
 	return true, true, r.World.Shown(from, to, a.Asked, false)
 }
@@ -553,14 +554,16 @@ func (r *Reader) measured(a *answered) (whole bool, err error) {
 	if a.From.Before(from) {
 		from = a.From
 	}
-	answer, err := r.World.Ask(Question{From: from, To: a.To, Top: n + 1, Measure: true})
+	q := Question{From: from, To: a.To, Top: n + 1, Measure: true}
+	answer, err := r.World.Ask(q)
 	if unserved := (*Unserved)(nil); errors.As(err, &unserved) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	r.Know.Longest = max(r.Know.Longest, len(answer.Rows))
+	b := &answered{Answer: answer, Question: q}
+	r.Know.Longest = max(r.Know.Longest, len(answer.Rows)-b.strangers())
 	return r.whole(a), nil
 }
 
