@@ -200,6 +200,8 @@ func (w *world) end(p *process, clean bool) {
 		}
 		head := w.head()
 		audited := w.ordered || len(head.Covered.Ordered()) == 0
+		due := head.Covered.DeepDue(ledger.Lateness{Settle: w.cfg.Settle, Overlap: w.cfg.Overlap, Deep: w.cfg.DeepOverlap, Every: w.cfg.DeepEvery})
+		audited = audited && (!w.deep || due.After(w.sim.Now())) // a deep reading takes as many passes as it needs
 		if n < 1000 && (got.Unfetched > 0 || len(head.Unnamed()) > 0 || !audited) {
 			if w.unbounded && n > 0 {
 				w.sim.Create() // an end at a round number is not believed

@@ -476,6 +476,9 @@ func TestDrawn(t *testing.T) {
 		m.empty = m.links && rng.IntN(2) == 0
 		span := 2 + rng.IntN(30)
 		created := 1 + rng.IntN(40)
+		if seed%4 == 0 { // much in one second, and created in one
+			span, created, m.moves = 1+rng.IntN(2), 1, rng.IntN(6)
+		}
 		taken := map[int]bool{}
 		for n := range rng.IntN(14) {
 			i := item{id: n + 1, created: -50 + rng.IntN(created), updated: rng.IntN(span)}
