@@ -118,13 +118,13 @@ func (l *Ledger) LoadIndex(ctx context.Context, from time.Time) error {
 	old, was := x.from, x.loaded
 	x.from, x.loaded = from, true
 	err := l.walk(ctx, func(m *Manifest) (more bool, err error) {
+		if m.Seq == 1 {
+			x.from = time.Time{} // all of the chain is known
+		}
 		if m.Latest.Before(from) {
 			return false, nil
 		}
 		x.addManifest(m)
-		if m.Seq == 1 {
-			x.from = time.Time{} // all of the chain is known
-		}
 		return true, nil
 	})
 	if err != nil {

@@ -480,7 +480,7 @@ func TestDrawn(t *testing.T) {
 		span := 2 + rng.IntN(30)
 		created := 1 + rng.IntN(40)
 		if seed%4 == 0 { // much in one second, and created in one
-			span, created, m.moves = 1+rng.IntN(2), 1, rng.IntN(6)
+			span, created, m.moves, m.lag = 1+rng.IntN(2), 1, rng.IntN(6), 0
 		}
 		taken := map[int]bool{}
 		for n := range rng.IntN(14) {
