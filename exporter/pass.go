@@ -352,12 +352,7 @@ func (p *pass) audit(ctx context.Context) (contradicted bool, err error) {
 		p.e.audits = nil
 		return false, nil
 	}
-	var left []ledger.Span
-	for _, s := range p.e.audits { // piece by piece: each fits one answer
-		one := []ledger.Span{s}
-		left = append(left, ledger.Subtract(one, ledger.Subtract(one, ordered))...)
-	}
-	p.e.audits = left
+	p.e.audits = ledger.Within(p.e.audits, ordered)
 	if len(p.e.audits) == 0 {
 		if err := p.flush(ctx); err != nil {
 			return false, err
@@ -366,7 +361,9 @@ func (p *pass) audit(ctx context.Context) (contradicted bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		p.e.audits = ledger.Pieces(ordered, pieces)
+		if p.e.audits = ledger.Within(pieces, ordered); len(p.e.audits) == 0 {
+			p.e.audits = ordered[:1] // by another manifest: it is halved until it fits
+		}
 	}
 	for range mostAudited {
 		if len(p.e.audits) == 0 {

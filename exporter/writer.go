@@ -167,9 +167,9 @@ func (w *writer) claim(c ledger.Claim) {
 	for _, hole := range ledger.Subtract([]ledger.Span{s}, w.covered.Spans()) {
 		w.dirty = w.dirty || until.IsZero() || hole.From.Before(until) // the first of all, or a hole is filled
 	}
-	before := len(w.covered.Ordered())
+	audited := !c.Order && len(ledger.Within([]ledger.Span{s}, w.covered.Ordered())) > 0
 	w.covered = w.covered.Add(c)
-	w.dirty = w.dirty || !c.Order && len(w.covered.Ordered()) != before || !w.due.IsZero()
+	w.dirty = w.dirty || audited || !w.due.IsZero()
 	w.entry.Unfetched = without(w.entry.Unfetched, s)
 	// Neighbours that were asked for in one second are one; what was read by
 	// order stays as it was shown, for the audit.

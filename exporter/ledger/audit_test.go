@@ -45,24 +45,18 @@ func TestOrderedReads(t *testing.T) {
 	}
 }
 
-func TestPieces(t *testing.T) {
+func TestWithin(t *testing.T) {
 	many(t, func(t *testing.T, r cases) {
 		spans, others := r.spans(4), r.spans(6)
-		slices.SortFunc(others, func(a, b Span) int { return a.From.Compare(b.From.Time) })
-		got := Pieces(spans, others)
-		for i, s := range got {
-			if !s.From.Before(s.To.Time) || i > 0 && s.From.Before(got[i-1].To.Time) {
-				t.Fatalf("%s by %s: %s", show(spans), show(others), show(got))
+		got := Within(spans, others)
+		for x := range cells {
+			if anySpan(got, x) != (anySpan(spans, x) && anySpan(others, x)) {
+				t.Fatalf("%s within %s: %s: second %d", show(spans), show(others), show(got), x)
 			}
 		}
-		cut := map[int]bool{}
-		for _, s := range got {
-			cut[cellOf(s.From)] = true
-		}
-		for x := range cells {
-			begins := anySpan(spans, x) && (x == 0 || !anySpan(spans, x-1) || slices.ContainsFunc(others, func(o Span) bool { return cellOf(o.From) == x }))
-			if anySpan(got, x) != anySpan(spans, x) || cut[x] != begins {
-				t.Fatalf("%s by %s: %s: second %d", show(spans), show(others), show(got), x)
+		for _, s := range got { // none is joined from two
+			if !slices.ContainsFunc(spans, func(o Span) bool { return !s.From.Before(o.From.Time) && !s.To.After(o.To.Time) }) {
+				t.Fatalf("%s within %s: %s", show(spans), show(others), show(got))
 			}
 		}
 	})

@@ -418,17 +418,12 @@ func (c Coverage) Since() time.Time {
 	return spans[len(spans)-1].From.Time
 }
 
-// Pieces returns the stretches cut at the beginnings of others, ascending.
-func Pieces(spans, others []Span) []Span {
+// Within returns what of each stretch lies inside of others, without joining any.
+func Within(spans, others []Span) []Span {
 	var out []Span
-	for _, s := range Joined(spans) {
-		for _, o := range others {
-			if o.From.After(s.From.Time) && o.From.Before(s.To.Time) {
-				out = append(out, Span{s.From, o.From})
-				s.From = o.From
-			}
-		}
-		out = append(out, s)
+	for _, s := range spans {
+		one := []Span{s}
+		out = append(out, Subtract(one, Subtract(one, others))...)
 	}
 	return out
 }

@@ -546,7 +546,7 @@ func (r *Reader) Once(from, to time.Time, audit bool) (served, whole bool, err e
 // cut, by a question that has more rows if there are any.
 func (r *Reader) measured(a *answered) (whole bool, err error) {
 	n := len(a.Rows)
-	if n == 0 || n >= a.Top || a.Next != "" || r.Know.measured >= n || r.Oldest.IsZero() {
+	if n == 0 || n >= a.Top || a.More != "" || a.Partial != nil || r.whole(a) || r.Know.measured >= n || r.Oldest.IsZero() {
 		return false, nil
 	}
 	r.Know.measured = n
