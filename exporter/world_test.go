@@ -451,12 +451,12 @@ func TestWorld(t *testing.T) {
 		worlds(t, 121, 12, false, false)
 		return
 	}
-	worlds(t, 1, 200, false, false)
+	worlds(t, 1, 240, false, false)
 }
 
 // TestWorldOfGraph is the same through Graph.
 func TestWorldOfGraph(t *testing.T) {
-	seeds := 50
+	seeds := 60
 	if testing.Short() {
 		seeds = 5
 	}
