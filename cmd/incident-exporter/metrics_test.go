@@ -197,7 +197,7 @@ func TestMetricsMove(t *testing.T) {
 		}
 		_, _ = sim.Update(id)
 		sim.Change(func(b *simulator.Behaviour) { b.Poison, b.PoisonByID = map[int64]bool{id: true}, true })
-		by, now, err = moved(pass)
+		_, now, err = moved(pass)
 		want("unfetched of a poisoned one", now["unfetched"+stream], 1, 5)
 		want("holes beside what is unfetched", now["holes"+stream], 0, 0)
 		if err != nil {
