@@ -23,10 +23,10 @@ type waiter struct {
 	granted chan struct{} // closed with the mutex held
 }
 
-// NewShare allows so many calls in flight, and answers of twice maxAnswer
-// bytes to be read at once.
+// NewShare allows so many calls in flight, and answers of maxAnswer bytes to be
+// read at once.
 func NewShare(calls int, maxAnswer int64) *Share {
-	return &Share{memory: newMemory(2 * maxAnswer), free: calls, flying: map[*client]int{}}
+	return &Share{memory: newMemory(maxAnswer), free: calls, flying: map[*client]int{}}
 }
 
 // take waits for a place for one more call. There is always one on a nil Share.
