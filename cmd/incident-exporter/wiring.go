@@ -41,13 +41,26 @@ func (p *passes) wire(t tenant, sink archive, log *slog.Logger, begin func(conte
 		Heartbeat:    cfg.Exporter.Heartbeat.Duration,
 		RunTimeout:   cfg.Exporter.RunTimeout.Duration,
 		BatchRecords: int(cfg.Exporter.BatchRecords),
-		BatchBytes:   int64(cfg.Exporter.BatchBytes),
+		BatchBytes:   p.batchBytes(),
 		Log:          log,
 		Start:        cfg.Exporter.Start.resolve,
 		Begin:        begin,
 		Observe:      observe,
 	}, w.source, w.chain), w, nil
 }
+
+// batchBytes is EXPORTER_BATCH_BYTES, or less where so many tenants are read at
+// once that their open batches would fill the memory.
+func (p *passes) batchBytes() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return min(int64(p.cfg.Exporter.BatchBytes), max(leastBatch, openBatches/int64(max(1, len(p.cfg.own(p.listed))))))
+}
+
+const (
+	openBatches = 100 << 20 // what the open batches of all tenants have together, before compression
+	leastBatch  = 1 << 20   // the least that a batch may have, however many tenants there are
+)
 
 // wireSource makes what reads a tenant's incidents from an API.
 func (p *passes) wireSource(t tenant, a api, log *slog.Logger) (*wiring, error) {
