@@ -17,10 +17,11 @@ type mutation struct {
 }
 
 // noticed says who sees it: a world, tried first because others are mostly
-// blind to it, or the tests of a package.
+// blind to it, the tests of a package, or one test of this package.
 type noticed struct {
 	seed int
 	pkg  string
+	run  string
 }
 
 // The packages whose own tests notice.
@@ -59,6 +60,7 @@ var mutations = []mutation{
 	{"a lost race for the manifest is taken for won", "ledger/commit.go", "if err := l.sink.Put(ctx, l.stream.ManifestKey(m.Seq), data); err != nil {", "if err := l.sink.Put(ctx, l.stream.ManifestKey(m.Seq), data); err != nil && !errors.Is(err, sinks.ErrExists) {", byWorld},
 
 	{"what is read is not held against the chain", "writer.go", "if known {\n\t\t\tcontinue", "if known && rows == nil {\n\t\t\tcontinue", byWorld},
+	{"claims reach up to now", "writer.go", "if limit := c.Asked.Add(-w.e.cfg.Settle).Truncate(time.Second); c.To.After(limit) {", "if limit := c.Asked.Time; false {", noticed{run: "^TestNothingUnsettledIsClaimed$"}},
 	{"what could not be read is claimed", "writer.go", "range ledger.Subtract([]ledger.Span{{From: c.From, To: c.To}}, w.unread) {", "range []ledger.Span{{From: c.From, To: c.To}} {", byWorld},
 	{"what could not be read is not named", "writer.go", "w.name(s, id, fmt.Sprintf(\"%.500s\", why))", "_ = fmt.Sprint(id, why)", byWorld},
 	{"the unsettled is not read again", "pass.go", "from = unsettled[n-1].From.Time\n", "", byWorld},
@@ -102,6 +104,9 @@ func TestMutations(t *testing.T) {
 			pkg, run := ".", "^TestWorld$"
 			if m.noticed.pkg != "" {
 				pkg, run = m.noticed.pkg, "."
+			}
+			if m.noticed.run != "" {
+				run = m.noticed.run
 			}
 			build := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlayFile, "-o", binary, pkg)
 			if out, err := build.CombinedOutput(); err != nil {
