@@ -269,15 +269,14 @@ func (w *writer) name(s ledger.Span, id, why string) {
 // served, takes its name away: then it is a hole that is read like another.
 func (w *writer) retried(u ledger.Unfetched, served bool) {
 	s := span(u.From.Time, u.To.Time)
-	rest := without(w.entry.Unfetched, s)
-	left := without([]ledger.Unfetched{u}, ledger.Span{})
-	left = slices.DeleteFunc(left, func(x ledger.Unfetched) bool {
-		return len(ledger.Subtract([]ledger.Span{s}, w.covered.Spans())) == 0
-	})
-	if served {
-		w.served, left = append(w.served, left...), nil
+	w.entry.Unfetched = without(w.entry.Unfetched, s)
+	switch {
+	case len(ledger.Subtract([]ledger.Span{s}, w.covered.Spans())) == 0:
+	case served:
+		w.served = append(w.served, u)
+	default:
+		w.entry.Unfetched = append(w.entry.Unfetched, u)
 	}
-	w.entry.Unfetched = append(rest, left...)
 }
 
 // Disordered implements Receiver.

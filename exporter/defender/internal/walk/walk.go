@@ -4,7 +4,8 @@
 // One answer is one moment. What is inside of a single answer is consistent;
 // from two answers together nothing is concluded but that their stretches abut,
 // and that a contradiction is one. No position in a list is counted on, but
-// within one second that nothing else can tell apart. An answer to a question
+// within one second that nothing else can tell apart, and from a server that
+// takes no upper bound (open.go). An answer to a question
 // about [from, to) shows
 //
 //   - all of it, if it is whole: empty, or shorter than another answer that
