@@ -44,8 +44,8 @@ var mutations = []mutation{
 	{"a cut span is taken for whole", "defender/internal/walk/walk.go", "if done, err = r.linked(a); done {", "if done = true; done {", byWalk},
 	{"a piece of a second is taken as it was cut", "defender/internal/walk/second.go", "if r.whole(a) {\n\t\t\t\tcontinue", "if r.whole(a) || n > 2 {\n\t\t\t\tcontinue", byWalk},
 	{"one sweep is enough", "defender/internal/walk/second.go", "_, second, why, id, err := r.sweep(q)\n", "second := first\n", byWalk},
-	{"two answers of a link are one moment", "defender/internal/walk/second.go", " || len(rows) > 0 && a.More != \"\" && q.To.Sub(q.From) > time.Second {", " {", byWalk},
-	{"a link followed once is enough", "defender/internal/walk/second.go", "second, err := r.follow(b)\n", "second := first\n_ = b\n", byWalk},
+	{"two answers of a link are one moment", "defender/internal/walk/second.go", " || divisible && len(rows) > 0 && a.More != \"\" {", " {", byWalk},
+	{"a link followed once is enough", "defender/internal/walk/second.go", "second, err := r.follow(b, divisible)\n", "second := first\n_ = b\n", byWalk},
 	{"what is poisoned is stepped over in silence", "defender/internal/walk/second.go", "if !fetched && trouble == nil {", "if fetched && trouble == nil {", byWalk},
 
 	{"what may come late is not read again", "ledger/coverage.go", "if end := x.Asked.Add(-after - settle).Truncate(time.Second); end.After(from) {", "if end := x.Asked.Time; end.After(from) {", byLedger},

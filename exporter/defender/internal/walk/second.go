@@ -124,13 +124,13 @@ func (r *Reader) second(s time.Time, first *answered, cause *Unserved) error {
 				parts = p.split(a.Rows) // also those that a bound takes in which it should not
 			}
 			if parts == nil {
-				if done, err := r.linked(a); err != nil {
+				if len(a.Rows) == 0 {
+					parts = p.halves(s) // a link that says nothing of where they are
+				}
+				if done, err := r.linked(a, parts != nil); err != nil {
 					return err
 				} else if done {
 					continue
-				}
-				if len(a.Rows) == 0 {
-					parts = p.halves(s) // a link that says nothing of where they are
 				}
 			}
 		}
@@ -308,14 +308,14 @@ func (r *Reader) sweep(q Question) (asked time.Time, rows map[version]bool, why 
 
 // linked follows the link of an answer that has one, and says whether that has
 // shown all of what the answer was asked for: followed twice to their end, the
-// links bring the same rows, each of them once. Of more than one second the
-// first answer with rows has to be the last: two answers may be of two moments,
-// and what moved between these is missed, the second time as the first.
-func (r *Reader) linked(a *answered) (bool, error) {
+// links bring the same rows, each of them once. Where the question can be divided
+// the first answer with rows has to be the last: two answers may be of two
+// moments, and what moved between these is missed, the second time as the first.
+func (r *Reader) linked(a *answered, divisible bool) (bool, error) {
 	if _, one := a.second(); a.More == "" || a.Partial != nil || !one && len(a.Rows) > 0 {
 		return false, nil // spans tell more, sooner
 	}
-	first, err := r.follow(a)
+	first, err := r.follow(a, divisible)
 	if err != nil || first == nil {
 		return false, err
 	}
@@ -326,14 +326,14 @@ func (r *Reader) linked(a *answered) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	second, err := r.follow(b)
+	second, err := r.follow(b, divisible)
 	return err == nil && second != nil && maps.Equal(first, second), err
 }
 
 // follow returns the rows of an answer and of all behind its links, nil if one
 // of them is there twice, if they have to come in one answer and do not, or if
 // the links have no end.
-func (r *Reader) follow(a *answered) (map[version]bool, error) {
+func (r *Reader) follow(a *answered, divisible bool) (map[version]bool, error) {
 	rows, q := map[version]bool{}, a.Question
 	for n := 0; ; n++ {
 		for _, row := range a.in {
@@ -343,7 +343,7 @@ func (r *Reader) follow(a *answered) (map[version]bool, error) {
 			}
 			rows[v] = true
 		}
-		if a.Partial != nil || n == mostLinks || len(rows) > 0 && a.More != "" && q.To.Sub(q.From) > time.Second {
+		if a.Partial != nil || n == mostLinks || divisible && len(rows) > 0 && a.More != "" {
 			return nil, nil
 		}
 		if q.Next = a.More; q.Next == "" {

@@ -423,7 +423,7 @@ func (r *Reader) Read(from, to time.Time) error {
 				last = a
 			}
 		default:
-			done, err := r.linked(a)
+			done, err := r.linked(a, true)
 			if err != nil {
 				return err
 			}
@@ -628,7 +628,7 @@ func (r *Reader) spans(from, to time.Time, span time.Duration, failing bool) (ti
 			to, err = r.cutWithin(one, to)
 		default:
 			var done bool
-			if done, err = r.linked(a); done {
+			if done, err = r.linked(a, true); done {
 				err, to = r.World.Shown(begin, to, a.Asked, false), begin
 			}
 		}
